@@ -1,0 +1,43 @@
+# Two commands do everything: `make run` runs the product, `make test` passes its tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test check bench soak clean lock
+.DEFAULT_GOAL := run
+
+# Set-up happens once, and again only when the lock or the project file changes.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit("bff needs Python 3.11 or 3.12, and $(PYTHON) is %d.%d: try make PYTHON=python3.11" % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(READY)
+	@$(BIN)/bff up
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/flake8 bff nurseries chaos tests
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest
+
+bench: $(READY)
+	@$(BIN)/python -m chaos.hotel.bench
+
+soak: $(READY)
+	$(BIN)/pytest -m "soak or not soak"
+
+# Needs uv; the lock names no registry host.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .bff build *.egg-info

@@ -1,0 +1,1 @@
+"""Who may pass: the ordered rungs of CONTRACT section 2."""

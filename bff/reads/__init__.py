@@ -1,0 +1,1 @@
+"""What a desk looks at."""

@@ -1,0 +1,1 @@
+"""What the server keeps: the ledger, the session tier, the cache. Ports in the domain's verbs, adapters beside them."""

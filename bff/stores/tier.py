@@ -1,0 +1,78 @@
+"""Port of the session tier: who is signed in, which proofs were seen, how a tenant stands.
+
+A call answers with a value or with `Down`, never with an exception for what the network can do, and never later than
+the deadline around it. The tier is asked once per request: `present` reads the session and records the proof in one
+atomic step (F-28), because a check followed by a write lets two equal proofs pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from bff.model import DeviceId, Down, Jkt, OperatorId, SessionId, TenantId
+
+TenantStatus = Literal["active", "suspended"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionBlob:
+    """What is kept of a session. `cursor` is the device's sync cursor; `expires_at` POSIX seconds."""
+
+    tenant: TenantId
+    operator: OperatorId
+    device: DeviceId
+    session: SessionId
+    jkt: Jkt
+    cursor: str | None
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A proof at the door: its `jti` under its key's `jkt`, remembered for `ttl` seconds.
+
+    `nonce` is unique per presentation, so that a retry by the store's own client is recognised and is no replay.
+    `session` is None where a proof comes without a token (sign-in, refresh).
+    """
+
+    tenant: TenantId | None
+    session: SessionId | None
+    jkt: Jkt
+    jti: str
+    nonce: str
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the tier knew in that one step: `fresh` is False for a proof seen before."""
+
+    fresh: bool
+    revoked: bool
+    tenant_status: TenantStatus | None
+    blob: SessionBlob | None
+
+
+class SessionTier(Protocol):
+    """Every verb needs a finite deadline above it and raises `nurseries.Unbounded` without one."""
+
+    async def present(self, proof: Presented) -> Standing | Down:
+        """Record the proof and read the session and tenant, in one atomic step."""
+        ...
+
+    async def keep(self, blob: SessionBlob, ttl: float) -> Down | None:
+        """Write the blob of a session at sign-in and refresh, for `ttl` seconds."""
+        ...
+
+    async def revoke(self, tenant: TenantId, session: SessionId, ttl: float) -> Down | None:
+        """Mark a session revoked for `ttl` seconds, and drop its blob."""
+        ...
+
+    async def set_tenant_status(self, tenant: TenantId, status: TenantStatus) -> Down | None:
+        """Keep the last known state of a tenant (rung 5)."""
+        ...
+
+    async def ping(self) -> Down | None:
+        """One round trip, for readiness."""
+        ...

@@ -1,0 +1,1 @@
+"""The services behind this one: one table, one client, strict schemas."""

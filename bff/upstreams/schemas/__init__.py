@@ -1,0 +1,1 @@
+"""What upstreams must answer: strict structs, one file per kind of thing."""

@@ -1,0 +1,1 @@
+"""The hotel: everything in chaos that knows the server."""

@@ -1,0 +1,1 @@
+"""The server's stores in memory, for virtual time."""

@@ -1,0 +1,1 @@
+"""The real world: processes and stores that faults are done to."""

@@ -1,0 +1,1 @@
+"""The virtual world: an in-memory network on the Trio clock."""

@@ -1,0 +1,1 @@
+"""A kit for Trio programs that must answer in time."""
