@@ -1,0 +1,54 @@
+"""notification, sync and ai-orchestrator: what wants the operator's attention."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Literal
+
+import msgspec
+
+from bff.upstreams.schemas.identity import Id
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """One alert."""
+
+    id: Id
+    severity: Literal["info", "warning", "critical"]
+    message: str
+    at: datetime.datetime
+    acknowledged: bool
+
+
+class Inbox(msgspec.Struct, frozen=True, rename="camel"):
+    """notification-service: the alerts of one property."""
+
+    tenant_id: Id
+    property_id: Id
+    alerts: tuple[Alert, ...]
+
+
+class Cursor(msgspec.Struct, frozen=True, rename="camel"):
+    """sync-service: how far a device has synchronised."""
+
+    tenant_id: Id
+    device_id: Id
+    cursor: str
+    server_time: datetime.datetime
+    stale_sync: bool
+
+
+class Suggestion(msgspec.Struct, frozen=True):
+    """One hint."""
+
+    id: Id
+    text: str
+    confidence: float
+
+
+class Suggestions(msgspec.Struct, frozen=True, rename="camel"):
+    """ai-orchestrator: hints for one property."""
+
+    tenant_id: Id
+    property_id: Id
+    suggestions: tuple[Suggestion, ...]
