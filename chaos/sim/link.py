@@ -173,7 +173,7 @@ def _at(host: str, port: int | None, verdict: Verdict) -> Rule:
 
 
 async def _secured(stream: SimStream, host: str, tls: ssl.SSLContext) -> trio.abc.Stream:
-    secured = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
+    secured = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=False)
     try:
         await secured.do_handshake()
     except trio.BrokenResourceError as error:
