@@ -97,3 +97,18 @@ class ConnectionClosed:
     host: str
     port: int
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """The edge refused a request, or its connection, before the app saw it whole; `why` is the rule that it broke."""
+
+    status: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppFailed:
+    """An exception left the app, or a connection's own code: a bug. `error` is its type; it ended one connection."""
+
+    error: str

@@ -1,8 +1,42 @@
-"""What the house sees of HTTP: a frozen view of a request's head, and the only place that sends ASGI messages."""
+"""What the house sees of HTTP: a frozen view of a request's head, a bounded read of its body, and the only place that
+sends ASGI messages.
+
+    scope -> request_of() -> Request ... read_body() -> bytes | Problem ... send(Answer)
+
+A body is read late (after the gate) and at most once. It is measured as it comes and never inflated: a coded body is
+refused (415), since a kilobyte of zeros can become a gigabyte.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from bff.problem import Code, Problem
+
+if TYPE_CHECKING:
+    from bff.model import Answer, Headers
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGI3 = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BODY_LIMIT: Final = 262_144  # bytes that pass; one more is 413 (CONTRACT section 1)
+
+# On every answer: what a desk gets is one operator's, for now, and is what it says it is.
+_ALWAYS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+class ClientLeft(OSError):
+    """The peer closed, reset, or would not take the answer. There is nobody to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +56,91 @@ class Request:
 
     def all(self, name: bytes) -> tuple[bytes, ...]:
         """Every value of a header, in order."""
-        return tuple(value for key, value in self.headers if key == name)
+        return tuple([value for key, value in self.headers if key == name])
 
     def first(self, name: bytes) -> bytes | None:
         """The first value of a header, or None."""
-        return next((value for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+
+def request_of(scope: Scope) -> Request:
+    """The head out of an ASGI `http` scope, by whichever protocol it came."""
+    client = scope.get("client")
+    return Request(
+        method=scope["method"],
+        path=scope["raw_path"].decode("latin-1"),
+        query=scope["query_string"].decode("latin-1"),
+        headers=tuple(scope["headers"]),
+        scheme=scope["scheme"],
+        client=client[0] if client else "",
+        http_version=scope["http_version"],
+    )
+
+
+async def read_body(
+    receive: Receive, limit: int = BODY_LIMIT, *, request: Request | None = None, reserve: float = 0.05
+) -> bytes | Problem:
+    """The whole body, or why not: 413 over `limit` bytes, 408 when slow, 400 when cut or malformed, 415 when coded.
+
+    Slow means not there `reserve` seconds before the deadline around this call, so that the refusal still leaves in
+    time; where there is no deadline it waits. Given the `request`, a declared length is refused before a byte is read.
+    """
+    refused = _announced(request, limit) if request is not None else None
+    if refused is not None:
+        return refused
+    with trio.CancelScope(deadline=trio.current_effective_deadline() - reserve) as scope:
+        return await _collect(receive, limit)
+    assert scope.cancelled_caught
+    return Problem(Code.REQUEST_TIMEOUT, "the body did not arrive before the deadline")
+
+
+def _announced(request: Request, limit: int) -> Problem | None:
+    coding = request.first(b"content-encoding")
+    if coding is not None and coding.strip().lower() not in {b"", b"identity"}:
+        return Problem(Code.UNSUPPORTED_MEDIA_TYPE, "a body is sent as it is, without Content-Encoding")
+    length = request.first(b"content-length")
+    if length is not None and length.isdigit() and int(length) > limit:
+        return _too_large(limit)
+    return None
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(Code.PAYLOAD_TOO_LARGE, f"a body is at most {limit} bytes")
+
+
+async def _collect(receive: Receive, limit: int) -> bytes | Problem:
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return Problem(Code.VALIDATION_FAILED, "the body ended before its end, or is malformed")
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            return _too_large(limit)
+        if not message.get("more_body", False):
+            return b"".join((*pieces, piece)) if pieces else piece
+        pieces.append(piece)
+
+
+async def send(out: Send, answer: Answer, request_id: str, extra: Headers = ()) -> None:
+    """Write `answer` whole. `extra` headers are the request's own (`Server-Timing`, ...); names in any case.
+
+    Raises `ClientLeft` when nobody is there any more.
+    """
+    headers = [
+        (b"content-type", answer.content_type.encode("latin-1")),
+        (b"content-length", b"%d" % len(answer.body)),
+        (b"x-request-id", request_id.encode("latin-1")),
+        *_ALWAYS,
+    ]
+    for name, value in (*answer.headers, *extra):
+        headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
+    if answer.status in {204, 304}:  # RFC 9110, 8.6: no length, nothing to type
+        del headers[:2]
+    await out({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await out({"type": "http.response.body", "body": answer.body, "more_body": False})

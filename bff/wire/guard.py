@@ -1,0 +1,446 @@
+"""HTTP/2: Hypercorn's protocol class, with what it leaves open closed.
+
+Hypercorn keeps the frames, the priorities and the windows of what we send. What is guarded here, and why:
+
+    fields, sizes, pseudo-fields   it takes any number, and a path that is not ASCII ends the whole server
+    flow control of bodies         it acknowledges before the app has read, and ten waiting pieces stop the connection
+                                   for good: here a byte is acknowledged when the app took it, so a window is the bound
+    data after our answer          an early 401 made the next DATA frame a KeyError that ended the server
+    streams opened and reset       their apps still count; many more resets than answers end it all (CVE-2023-44487)
+    slow heads                     a header block, CONTINUATION frames included, has head_seconds
+    peers that do not read         a write, and an answer waiting for a window, have write_seconds
+    shutdown                       GOAWAY once nothing is under way, new streams refused as repeatable (RFC 9113, 8.7)
+
+The GOAWAY waits for the last stream because clients built on h2 (httpx) take nothing more once they have seen one.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, RawData, Updated
+from hypercorn.protocol import events
+from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+
+from bff.facts import AppFailed, RequestRefused
+from bff.wire.asgi import ClientLeft, Message, Scope
+from bff.wire.limits import PREFACE, Refused, judge_http2
+from nurseries import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from hypercorn.events import Event
+
+    from bff.wire.edge import Room
+    from bff.wire.limits import Limits
+
+_CHUNK: Final = 65_536
+_HIGH_WATER: Final = 65_536  # bytes written but not sent, above which a writer waits
+_RESETS: Final = 100  # streams a peer may take back beyond those that it let us answer
+_WINDOW: Final = 1_048_576  # of a connection, for bodies: sixteen streams' worth
+_HEADERS, _CONTINUATION, _END_HEADERS, _DATA = 0x1, 0x9, 0x4, 0x0
+
+
+class Connection:
+    """One HTTP/2 connection over any Trio stream.
+
+    Its apps are not cancelled when the peer leaves: `receive` tells them, as ASGI has it, and a change half done is the
+    app's to finish within its own deadline.
+    """
+
+    def __init__(self, room: Room, stream: trio.abc.Stream, where: Scope) -> None:
+        self._room = room
+        self._bounds: Limits = room.config.limits
+        self._stream = stream
+        self._where = where
+        self._scope = trio.CancelScope()
+        self._watch = FrameWatch()
+        self._outbox = bytearray()
+        self._filled = trio.Event()
+        self._sent = trio.Event()
+        self._idle_since: float | None = None
+        self._head_since: float | None = None
+        self._protocol: Guarded | None = None
+        self._over = False
+
+    async def serve(self, opening: bytes) -> None:
+        """Speak until the peer leaves, a limit is hit, or the edge has drained. `opening` was read already."""
+        self._idle_since = trio.current_time()
+        async with TaskGroup() as group:
+            protocol = self._protocol = Guarded(self._room, group, self._where, self._write)
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._writer)
+                    await protocol.open()
+                    if self._room.draining:
+                        self.drain()
+                    await self._read(protocol, opening)
+                    self._end()
+            self._end()
+            await protocol.handle(Closed())
+
+    def drain(self) -> None:
+        """Say goodbye at once when idle, after the last stream otherwise."""
+        if self._protocol is not None and self._idle_since is not None:
+            self._protocol.goodbye()
+
+    def _end(self) -> None:
+        """Nothing more is read; what was written still leaves."""
+        self._over = True
+        self._filled.set()
+        self._sent.set()
+
+    async def _read(self, protocol: Guarded, data: bytes) -> None:
+        try:
+            while not self._over:
+                if data:
+                    self._time(self._watch.feed(data))
+                    await protocol.handle(RawData(data))
+                data = bytes(await self._stream.receive_some(_CHUNK))
+                if not data:
+                    return
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+
+    def _time(self, in_head: bool) -> None:
+        """Move the connection's one deadline: a head under way, nothing under way, or neither."""
+        if not in_head:
+            self._head_since = None
+        elif self._head_since is None:
+            self._head_since = trio.current_time()
+        deadline = math.inf
+        if self._head_since is not None:
+            deadline = self._head_since + self._bounds.head_seconds
+        if self._idle_since is not None:
+            deadline = min(deadline, self._idle_since + self._bounds.idle_seconds)
+        self._scope.deadline = deadline
+
+    async def _write(self, event: Event) -> None:
+        """What Hypercorn's protocol calls: bytes, whether anything is under way, or that it is over."""
+        if isinstance(event, RawData):
+            self._outbox += event.data
+            self._filled.set()
+            while len(self._outbox) > _HIGH_WATER and not self._over:
+                self._sent = trio.Event()
+                await self._sent.wait()
+        elif isinstance(event, Updated):
+            self._idle_since = trio.current_time() if event.idle else None
+            self._time(self._head_since is not None)
+            if event.idle and self._room.draining:
+                self.drain()
+        elif isinstance(event, Closed):
+            self._end()
+
+    async def _writer(self) -> None:
+        """The only task that writes: an app cancelled in the middle of an answer cannot cut a frame in two."""
+        try:
+            while await self._flushed() and not self._over:
+                self._filled = trio.Event()
+                await self._filled.wait()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._over = True
+        self._sent.set()
+        self._scope.cancel()
+
+    async def _flushed(self) -> bool:
+        """Whether all that waits was taken by the peer in time."""
+        while self._outbox:
+            data = bytes(self._outbox)
+            self._outbox.clear()
+            self._sent.set()
+            with trio.CancelScope(deadline=trio.current_time() + self._bounds.write_seconds) as scope:
+                await self._stream.send_all(data)
+            if scope.cancelled_caught:
+                self._over = True
+                return False
+        return True
+
+
+class FrameWatch:
+    """Sees in the bytes whether a header block is under way (RFC 9113, 4.1 and 6.10), without decoding any."""
+
+    __slots__ = ("_blocks", "_data", "_head", "_skip")
+
+    def __init__(self) -> None:
+        self._skip = len(PREFACE)
+        self._head = b""
+        self._data = False  # the frame being skipped is one that may take its time
+        self._blocks = False  # CONTINUATION must follow
+
+    def feed(self, data: bytes) -> bool:
+        """Whether, after `data`, the peer owes the rest of a head: of a block, or of any frame but DATA."""
+        at = 0
+        while at < len(data):
+            if self._skip:
+                step = min(self._skip, len(data) - at)
+                self._skip -= step
+                at += step
+                continue
+            piece = data[at : at + 9 - len(self._head)]
+            at += len(piece)
+            self._head += piece
+            if len(self._head) == 9:
+                self._begin(self._head)
+                self._head = b""
+        return self._blocks or bool(self._head) or (self._skip > 0 and not self._data)
+
+    def _begin(self, head: bytes) -> None:
+        self._skip = int.from_bytes(head[:3], "big")
+        self._data = head[3] == _DATA
+        if head[3] in {_HEADERS, _CONTINUATION}:
+            self._blocks = not head[4] & _END_HEADERS
+
+
+@lru_cache(maxsize=4)
+def _configured(limits: Limits) -> Config:
+    """Hypercorn's configuration as far as its protocol class asks for it."""
+    config = Config()
+    config.include_date_header = config.include_server_header = False  # the date comes from outside
+    config.h2_max_concurrent_streams = limits.streams
+    config.h2_max_header_list_size = limits.head_bytes
+    config.keep_alive_max_requests = 2**62
+    return config
+
+
+class Guarded(H2Protocol):
+    """Hypercorn's HTTP/2 with its doors watched: streams are opened, fed and closed here."""
+
+    def __init__(self, room: Room, group: TaskGroup, where: Scope, write: Callable[[Event], Awaitable[None]]) -> None:
+        limits = room.config.limits
+        nobody: Any = room.app  # Hypercorn's own streams would call it; ours are `Exchange`
+        super().__init__(
+            nobody, _configured(limits), WorkerContext(None), group, ConnectionState({}), False, None, None, write
+        )
+        codes = h2.settings.SettingCodes
+        self.connection.local_settings = h2.settings.Settings(
+            client=False,
+            initial_values={
+                codes.MAX_CONCURRENT_STREAMS: limits.streams,
+                codes.MAX_HEADER_LIST_SIZE: limits.head_bytes,
+            },
+        )
+        self._room = room
+        self._where = where
+        self._running = 0
+        self._balance = _RESETS  # resets the peer has left
+
+    async def open(self) -> None:
+        """Send our settings, and a window that lets many bodies come at once."""
+        await self.initiate()
+        self.connection.increment_flow_control_window(_WINDOW - 65_535)
+        await self._flush()
+
+    def goodbye(self) -> None:
+        """GOAWAY, and the end."""
+        with suppress(h2.exceptions.ProtocolError):
+            self.connection.close_connection()
+        self.task_group.spawn(self._leave)
+
+    async def _leave(self) -> None:
+        await self._flush()
+        await self.send(Closed())
+
+    async def _handle_events(self, received: list[h2.events.Event]) -> None:
+        for event in received:
+            if isinstance(event, h2.events.RequestReceived):
+                await self._open(event)
+            elif isinstance(event, h2.events.DataReceived):
+                self._feed(event)
+            elif isinstance(event, h2.events.PriorityUpdated):
+                continue  # RFC 9113, 5.3.2: no longer honoured, and a tree that a peer may grow
+            else:
+                if isinstance(event, h2.events.StreamReset):
+                    self._balance -= 1
+                await super()._handle_events([event])
+        if self._balance < 0:
+            tell(RequestRefused(503, "resets"))
+            with suppress(h2.exceptions.ProtocolError):
+                self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+            await self._leave()
+        await self._flush()
+
+    async def _open(self, event: h2.events.RequestReceived) -> None:
+        number = event.stream_id
+        assert number is not None
+        if self._room.draining or self._running >= self._room.config.limits.streams:
+            self.reset(number, h2.errors.ErrorCodes.REFUSED_STREAM)
+            return
+        try:
+            head = judge_http2(event.headers or [], self._room.config.limits)
+        except Refused as refused:
+            self._refuse(number, refused, ended=event.stream_ended is not None)
+            return
+        exchange = Exchange(self, self._room, number, {**self._where, **head})
+        self.streams[number] = cast("Any", exchange)
+        self.stream_buffers[number] = StreamBuffer(self.context.event_class)
+        self.priority.insert_stream(number)
+        self.priority.block(number)
+        await self.send(Updated(idle=False))
+        self.task_group.spawn(self._run, exchange)
+
+    async def _run(self, exchange: Exchange) -> None:
+        self._running += 1
+        try:
+            await exchange.run()
+        finally:
+            self._running -= 1
+
+    def _feed(self, event: h2.events.DataReceived) -> None:
+        number, data, taken = event.stream_id, event.data or b"", event.flow_controlled_length or 0
+        assert number is not None
+        stream: Any = self.streams.get(number)
+        if isinstance(stream, Exchange):
+            stream.take(data, taken)
+        else:
+            self.acknowledge(number, taken)
+        if not data and event.stream_ended is None:
+            self._balance -= 1  # an empty frame costs its sender nothing (CVE-2019-9518)
+
+    def _refuse(self, number: int, refused: Refused, *, ended: bool) -> None:
+        tell(RequestRefused(refused.status, refused.why))
+        headers, body = self._room.problem(refused.status, refused.why)
+        fields = [(b":status", b"%d" % refused.status), *headers, (b"date", self._room.stamp())]
+        with suppress(h2.exceptions.ProtocolError):
+            self.connection.send_headers(number, fields)
+            if self.connection.local_flow_control_window(number) >= len(body):
+                self.connection.send_data(number, body, end_stream=True)
+            if not ended:
+                self.connection.reset_stream(number, h2.errors.ErrorCodes.NO_ERROR)
+
+    def reset(self, number: int, code: h2.errors.ErrorCodes) -> None:
+        """End one stream; the next flush sends it."""
+        with suppress(h2.exceptions.ProtocolError):
+            self.connection.reset_stream(number, code)
+
+    def acknowledge(self, number: int, taken: int) -> None:
+        """Give back `taken` bytes of window; the next flush sends it."""
+        if taken:
+            with suppress(h2.exceptions.ProtocolError):
+                self.connection.acknowledge_received_data(taken, number)
+
+    async def flush(self) -> None:
+        """Send what h2 has prepared."""
+        await self._flush()
+
+    def answered(self) -> None:
+        """A stream was let come to its end."""
+        self._balance = min(_RESETS, self._balance + 1)
+
+
+class Exchange:
+    """One request on one stream, and the app that answers it. To Hypercorn it is a stream: `handle` and `idle`."""
+
+    idle = False
+
+    def __init__(self, protocol: Guarded, room: Room, number: int, scope: Scope) -> None:
+        self._protocol = protocol
+        self._room = room
+        self._number = number
+        self._asgi = scope
+        self._body = bytearray()
+        self._held = 0  # bytes of window the peer gets back once the body was taken
+        self._ended = False  # the peer's half
+        self._told = False  # the app knows
+        self._gone = False
+        self._begun = self._done = False
+        self._start: Message | None = None
+        self._news = trio.Event()
+
+    async def handle(self, event: events.Event) -> None:
+        """Hypercorn: the peer's half ended, or the stream did."""
+        if isinstance(event, events.EndBody):
+            self._ended = True
+        elif isinstance(event, events.StreamClosed):
+            self._ended = self._gone = True
+        self._news.set()
+
+    def take(self, data: bytes, taken: int) -> None:
+        """A piece of the body came."""
+        self._body += data
+        self._held += taken
+        self._news.set()
+
+    async def run(self) -> None:
+        """Call the app; whatever it does, the stream ends."""
+        try:
+            await self._room.app(self._asgi, self.receive, self.send)
+        except Exception as error:  # the border: one request's bug is not the others' end
+            if not self._gone:
+                tell(AppFailed(type(error).__name__))
+        if not self._gone:
+            await self._finish()
+
+    async def _finish(self) -> None:
+        if not self._done and not self._begun:
+            headers, body = self._room.problem(500, "the request could not be answered")
+            await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+            await self.send({"type": "http.response.body", "body": body})
+        protocol = self._protocol
+        protocol.acknowledge(self._number, self._held)
+        if not self._done:
+            protocol.reset(self._number, h2.errors.ErrorCodes.INTERNAL_ERROR)
+        elif not self._ended and self._number not in protocol.stream_buffers:
+            protocol.reset(self._number, h2.errors.ErrorCodes.NO_ERROR)  # RFC 9113, 8.1: the rest is not wanted
+        protocol.answered()
+        await protocol.flush()
+        await protocol.stream_send(events.StreamClosed(stream_id=self._number))
+
+    async def receive(self) -> Message:
+        """ASGI: the next piece of the body, then `http.disconnect` once the stream is over."""
+        while not (self._gone or self._done):
+            if self._body or (self._ended and not self._told):
+                piece = bytes(self._body)
+                self._body.clear()
+                self._told = self._ended
+                held, self._held = self._held, 0
+                self._protocol.acknowledge(self._number, held)
+                await self._protocol.flush()
+                return {"type": "http.request", "body": piece, "more_body": not self._told}
+            self._news = trio.Event()
+            await self._news.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """ASGI: the answer. Raises `ClientLeft` when the stream is gone, or its peer will not take it in time."""
+        kind = message["type"]
+        if kind == "http.response.start" and self._start is None:
+            self._start = message
+            return
+        if kind != "http.response.body" or self._start is None or self._done:
+            raise RuntimeError(f"{kind} does not belong here")
+        if self._gone:
+            raise ClientLeft("the peer reset its stream")
+        start, self._begun = (None if self._begun else self._start), True
+        with trio.CancelScope(deadline=trio.current_time() + self._room.config.limits.write_seconds) as scope:
+            await self._put(start, message.get("body", b""), message.get("more_body", False))
+        if scope.cancelled_caught:
+            self._gone = True
+            self._protocol.reset(self._number, h2.errors.ErrorCodes.CANCEL)
+            await self._protocol.stream_send(events.StreamClosed(stream_id=self._number))
+            raise ClientLeft("the peer does not take its answer")
+
+    async def _put(self, start: Message | None, body: bytes, more: bool) -> None:
+        number, tell_protocol = self._number, self._protocol.stream_send
+        if start is not None:
+            headers = [*start["headers"], (b"date", self._room.stamp())]
+            await tell_protocol(events.Response(stream_id=number, headers=headers, status_code=start["status"]))
+        bodiless = self._asgi["method"] == "HEAD" or (self._start or {}).get("status") in {204, 304}
+        if body and not bodiless:
+            await tell_protocol(events.Body(stream_id=number, data=body))
+        if not more:
+            await tell_protocol(events.EndBody(stream_id=number))
+            self._done = True
+            self._news.set()
