@@ -1,1 +1,41 @@
-"""A kit for Trio programs that must answer in time."""
+"""A kit for Trio programs that must answer in time, whatever breaks behind them. It imports trio alone.
+
+Start here, in reading order:
+
+    deadline   a deadline is state of a scope: within, until, reserve, remaining; required raises without one
+    outcome    what became of a child, as a value
+    owners     who holds background work, how much of it, and how it is doing
+    fanout     many children under one deadline; the answer never waits for a child that does not obey
+    facts      the one hook through which everything that happened is told
+"""
+
+from nurseries.deadline import Unbounded, detached, remaining, required, reserve, until, within
+from nurseries.facts import listening, tell
+from nurseries.fanout import fan_out
+from nurseries.outcome import Failed, Ok, Outcome, Shed, TimedOut
+from nurseries.owners import Backoff, Full, Health, OwnedTaskFailed, Owner, ServiceRestarting, open_owner
+
+__all__ = [
+    "Backoff",
+    "Failed",
+    "Full",
+    "Health",
+    "Ok",
+    "Outcome",
+    "OwnedTaskFailed",
+    "Owner",
+    "ServiceRestarting",
+    "Shed",
+    "TimedOut",
+    "Unbounded",
+    "detached",
+    "fan_out",
+    "listening",
+    "open_owner",
+    "remaining",
+    "required",
+    "reserve",
+    "tell",
+    "until",
+    "within",
+]
