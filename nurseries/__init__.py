@@ -7,25 +7,45 @@ Start here, in reading order:
     owners     who holds background work, how much of it, and how it is doing
     fanout     many children under one deadline; the answer never waits for a child that does not obey
     facts      the one hook through which everything that happened is told
+    breaker    stop asking what fails, then ask once
+    flight     many wait, one works
 """
 
+from nurseries.breaker import (
+    Breaker,
+    BreakerClosed,
+    BreakerHalfOpened,
+    BreakerOpened,
+    BreakerRule,
+    Permit,
+    State,
+)
 from nurseries.deadline import Unbounded, detached, remaining, required, reserve, until, within
 from nurseries.facts import listening, tell
 from nurseries.fanout import fan_out
+from nurseries.flight import Flight
 from nurseries.outcome import Failed, Ok, Outcome, Shed, TimedOut
 from nurseries.owners import Backoff, Full, Health, OwnedTaskFailed, Owner, ServiceRestarting, open_owner
 
 __all__ = [
     "Backoff",
+    "Breaker",
+    "BreakerClosed",
+    "BreakerHalfOpened",
+    "BreakerOpened",
+    "BreakerRule",
     "Failed",
+    "Flight",
     "Full",
     "Health",
     "Ok",
     "Outcome",
     "OwnedTaskFailed",
     "Owner",
+    "Permit",
     "ServiceRestarting",
     "Shed",
+    "State",
     "TimedOut",
     "Unbounded",
     "detached",
