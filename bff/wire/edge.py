@@ -95,7 +95,7 @@ class Room:
 
     def problem(self, status: int, why: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
         """Headers and body for a request that never became one: 431, 501 and 505 have no code of their own."""
-        word = _WORDS.get(status, "VALIDATION_FAILED")
+        word = "DRAINING" if status == 503 and self.draining else _WORDS.get(status, "VALIDATION_FAILED")
         request_id = self.config.outside.identifier()
         body = Body(
             type=f"urn:bff-backoffice:problem:{word.lower().replace('_', '-')}",
@@ -158,9 +158,13 @@ async def serve_stream(
     *,
     client: tuple[str, int] | None = None,
     server: tuple[str, int] | None = None,
+    room: Room | None = None,
 ) -> None:
-    """Serve one connection over any Trio stream, a simulated one included, and close it. `config.tls` applies."""
-    await _serve(Room(app, config), stream, _where(config, client, server))
+    """Serve one connection over any Trio stream, a simulated one included, and close it. `config.tls` applies.
+
+    Connections given the same `room` count together and drain together (`room.drain()`).
+    """
+    await _serve(room or Room(app, config), stream, _where(config, client, server))
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -214,11 +218,12 @@ async def _converse(room: Room, stream: trio.abc.Stream, where: Scope, seat: Sea
 
 
 async def _turn_away(room: Room, stream: trio.abc.Stream) -> None:
-    """Over the bound: say so where it can be said at once, in clear, and close."""
-    tell(RequestRefused(503, "connections"))
+    """Over the bound, or too late: say so where it can be said at once, in clear, and close."""
+    why = "this instance is shutting down" if room.draining else "this instance has all the connections it can hold"
+    tell(RequestRefused(503, why))
     if room.config.tls is None:
         with trio.CancelScope(deadline=trio.current_time() + room.config.limits.linger_seconds):
-            await stream.send_all(room.refusal(503, "this instance has as many connections as it can hold"))
+            await stream.send_all(room.refusal(503, why))
 
 
 async def _close(stream: trio.abc.Stream) -> None:

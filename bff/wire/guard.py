@@ -89,13 +89,27 @@ class Connection:
                         self.drain()
                     await self._read(protocol, opening)
                     self._end()
-            self._end()
+            expired, self._over = not self._over, True
+            if expired:
+                await self._part(protocol)
             await protocol.handle(Closed())
 
     def drain(self) -> None:
         """Say goodbye at once when idle, after the last stream otherwise."""
         if self._protocol is not None and self._idle_since is not None:
             self._protocol.goodbye()
+
+    async def _part(self, protocol: Guarded) -> None:
+        """A GOAWAY for a peer that was idle, or slow, for too long."""
+        tell(RequestRefused(408, "idle" if self._head_since is None else "slow head"))
+        with suppress(h2.exceptions.ProtocolError):
+            protocol.connection.close_connection()
+        last = bytes(self._outbox) + protocol.connection.data_to_send()
+        with (
+            trio.CancelScope(deadline=trio.current_time() + self._bounds.linger_seconds),
+            suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+        ):
+            await self._stream.send_all(last)
 
     def _end(self) -> None:
         """Nothing more is read; what was written still leaves."""
@@ -234,6 +248,7 @@ class Guarded(H2Protocol):
         )
         self._room = room
         self._where = where
+        self._parting = False
         self._running = 0
         self._balance = _RESETS  # resets the peer has left
 
@@ -245,13 +260,22 @@ class Guarded(H2Protocol):
 
     def goodbye(self) -> None:
         """GOAWAY, and the end."""
-        with suppress(h2.exceptions.ProtocolError):
-            self.connection.close_connection()
-        self.task_group.spawn(self._leave)
+        if not self._parting:
+            self._parting = True
+            self.task_group.spawn(self._leave, h2.errors.ErrorCodes.NO_ERROR)
 
-    async def _leave(self) -> None:
+    async def _leave(self, code: h2.errors.ErrorCodes) -> None:
+        with suppress(h2.exceptions.ProtocolError):
+            self.connection.close_connection(code)
         await self._flush()
         await self.send(Closed())
+
+    async def handle(self, event: Event) -> None:
+        """Bytes came, or the connection is over: then nobody waits for a window any more."""
+        await super().handle(event)
+        if isinstance(event, Closed):
+            for buffer in list(self.stream_buffers.values()):
+                await buffer.close()
 
     async def _handle_events(self, received: list[h2.events.Event]) -> None:
         for event in received:
@@ -266,10 +290,8 @@ class Guarded(H2Protocol):
                     self._balance -= 1
                 await super()._handle_events([event])
         if self._balance < 0:
-            tell(RequestRefused(503, "resets"))
-            with suppress(h2.exceptions.ProtocolError):
-                self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
-            await self._leave()
+            tell(RequestRefused(503, "many more streams reset than answered"))
+            await self._leave(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
         await self._flush()
 
     async def _open(self, event: h2.events.RequestReceived) -> None:
@@ -335,6 +357,12 @@ class Guarded(H2Protocol):
         """Send what h2 has prepared."""
         await self._flush()
 
+    async def abandon(self, number: int, code: h2.errors.ErrorCodes) -> None:
+        """Reset a stream and forget what of its answer is not sent."""
+        self.reset(number, code)
+        await self._flush()
+        await self._window_updated(number)  # the sender meets the closed stream, and drops its buffer
+
     def answered(self) -> None:
         """A stream was let come to its end."""
         self._balance = min(_RESETS, self._balance + 1)
@@ -391,7 +419,7 @@ class Exchange:
         protocol = self._protocol
         protocol.acknowledge(self._number, self._held)
         if not self._done:
-            protocol.reset(self._number, h2.errors.ErrorCodes.INTERNAL_ERROR)
+            await protocol.abandon(self._number, h2.errors.ErrorCodes.INTERNAL_ERROR)
         elif not self._ended and self._number not in protocol.stream_buffers:
             protocol.reset(self._number, h2.errors.ErrorCodes.NO_ERROR)  # RFC 9113, 8.1: the rest is not wanted
         protocol.answered()
@@ -428,7 +456,7 @@ class Exchange:
             await self._put(start, message.get("body", b""), message.get("more_body", False))
         if scope.cancelled_caught:
             self._gone = True
-            self._protocol.reset(self._number, h2.errors.ErrorCodes.CANCEL)
+            await self._protocol.abandon(self._number, h2.errors.ErrorCodes.CANCEL)
             await self._protocol.stream_send(events.StreamClosed(stream_id=self._number))
             raise ClientLeft("the peer does not take its answer")
 

@@ -16,6 +16,7 @@ The deadlines of a connection are one cancel scope whose deadline moves:
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
@@ -97,7 +98,7 @@ class Connection:
                 refusal = Refused(505, "HTTP/2 begins with the connection")
             except (ClientLeft, trio.BrokenResourceError, trio.ClosedResourceError):
                 return b""
-        if self._scope.cancelled_caught and self._begun:
+        if self._scope.cancel_called and self._begun:
             refusal = Refused(400, f"the head did not arrive within {self._bounds.head_seconds:g} s")
         await self._farewell(refusal)
         return b""
@@ -125,7 +126,7 @@ class Connection:
             self._awaiting = not self._begun
             data = await self._stream.receive_some(_CHUNK)
             self._awaiting = False
-            if not data:
+            if not data or self._scope.cancel_called:  # cancelled as the data came: no request may begin now
                 return False
             reader.feed(bytes(data))
         self._begun = self._fresh = False
@@ -208,6 +209,8 @@ class Connection:
         if self._reader.expects and not self._continued and not self._started:
             self._continued = True
             await self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._started = False
+            self._scope.deadline = math.inf
 
     async def _departure(self) -> Message:
         while not (self._gone or self._done):
@@ -242,6 +245,8 @@ class Connection:
         if head or body:
             await self._write(head + body)
         self._done = not more
+        if more:
+            self._scope.deadline = math.inf
 
     def _head(self, length: int | None) -> bytes:
         """The head of an answer of `length` bytes, None when it is not known yet."""
@@ -286,21 +291,22 @@ class Connection:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._gone = True
             raise ClientLeft("the peer left before its answer") from None
-        self._scope.deadline = math.inf
         self._keep = keep and not self._room.draining
 
     async def _farewell(self, refusal: Refused | None) -> None:
         """Say why, then read on for a moment: closing over unread bytes resets the connection and loses the answer."""
         if refusal is None and not self._tied:
             return
-        with trio.CancelScope(deadline=trio.current_time() + self._bounds.linger_seconds):
-            try:
-                if refusal is not None:
-                    tell(RequestRefused(refusal.status, refusal.why))
-                    await self._stream.send_all(self._room.refusal(refusal.status, refusal.why))
-                if isinstance(self._stream, trio.abc.HalfCloseableStream):
-                    await self._stream.send_eof()
-                while await self._stream.receive_some(_CHUNK):
-                    pass
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return
+        last = b""
+        if refusal is not None:
+            tell(RequestRefused(refusal.status, refusal.why))
+            last = self._room.refusal(refusal.status, refusal.why)
+        with (
+            trio.CancelScope(deadline=trio.current_time() + self._bounds.linger_seconds),
+            suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+        ):
+            await self._stream.send_all(last)
+            if isinstance(self._stream, trio.abc.HalfCloseableStream):
+                await self._stream.send_eof()
+            while await self._stream.receive_some(_CHUNK):
+                pass
