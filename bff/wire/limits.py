@@ -183,7 +183,6 @@ class RequestReader:
         self._frame(parser)
         if upgrade or not self.complete:
             self._parser = None  # llhttp now waits for a body that is counted here
-        self.keep_alive = parser.should_keep_alive()
 
     def _frame(self, parser: httptools.HttpRequestParser) -> None:
         self.method = parser.get_method().decode("ascii")
@@ -266,7 +265,7 @@ class RequestReader:
         piece = b"".join(self._body)
         # A chunk of one byte has six around it; what is beyond that is extensions and trailers.
         self._overhead += len(raw) - 8 * len(piece)
-        if self._overhead > 0:
+        if self._overhead > 0 and not self.complete:
             raise Refused(400, "the body is mostly framing")
         return piece
 
@@ -275,6 +274,11 @@ class RequestReader:
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
         self._target += url
+
+    def on_headers_complete(self) -> None:
+        """The head's own word on the connection, which llhttp forgets at the end of a message."""
+        if self._parser is not None:
+            self.keep_alive = self._parser.should_keep_alive()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field, complete."""
