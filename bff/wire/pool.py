@@ -17,18 +17,15 @@ one, free connections in all, and how long one may lie idle.
 
 from __future__ import annotations
 
-import select
 from collections import OrderedDict, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
 import trio
 
 from bff.facts import ConnectionClosed
-from bff.wire.dial import loopback, trusted
+from bff.wire.dial import Wire, loopback, trusted, wired
 from bff.wire.exchange import Bounds, Exchange, Origin, Prepared, Reply, standing, written
 from nurseries import required, tell
 
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
     import ssl
 
     from bff.outside import Connect
-
-READ = 65_536  # bytes asked for at once
 
 
 class Crowded(httpx.PoolTimeout):
@@ -65,14 +60,13 @@ class PoolLimits:
 class Connection:
     """An open stream to an origin. `since` is the Trio time at which it became free."""
 
-    __slots__ = ("shelf", "since", "speaks", "stream", "used")
+    __slots__ = ("shelf", "since", "used", "wire")
 
-    def __init__(self, stream: trio.abc.Stream, shelf: Shelf) -> None:
-        self.stream = stream
+    def __init__(self, wire: Wire, shelf: Shelf) -> None:
+        self.wire = wire
         self.shelf = shelf
         self.since = 0.0
         self.used = False
-        self.speaks = ear(stream)
 
 
 class Shelf:
@@ -168,7 +162,7 @@ class Pool:
         """Why this connection must not be used again; empty when it may."""
         if trio.current_time() - connection.since > self._limits.idle_seconds:
             return "idle"
-        return "stale" if connection.speaks() else ""
+        return "stale" if connection.wire.speaks() else ""
 
     async def _dial(self, shelf: Shelf) -> Connection:
         origin = shelf.origin
@@ -176,13 +170,13 @@ class Pool:
             stream = await self._connect(origin.host, origin.port, shelf.tls)
         except (OSError, trio.BrokenResourceError) as error:
             raise httpx.ConnectError(f"no connection to {origin.host}:{origin.port}: {error}") from error
-        return Connection(stream, shelf)
+        return Connection(wired(stream), shelf)
 
     async def _exchange(self, connection: Connection, prepared: Prepared, data: bytes) -> Reply:
         exchange = Exchange(prepared.method, self._limits.answer, gzip=connection.shelf.gzip)
         why = "cancelled"
         try:
-            await _converse(connection.stream, exchange, data)
+            await _converse(connection.wire, exchange, data)
             reply = exchange.reply()
             why = "" if exchange.reusable and not self._closed else "last"
         except httpx.RequestError as error:
@@ -193,7 +187,7 @@ class Pool:
         finally:
             if why:
                 self._tell(connection, why)
-                await trio.aclose_forcefully(connection.stream)
+                await trio.aclose_forcefully(connection.wire.stream)
         if not why:
             self._keep(connection)
             while len(self._free) > self._limits.idle:
@@ -218,7 +212,7 @@ class Pool:
 
     async def _close(self, connection: Connection, why: str) -> None:
         self._tell(connection, why)
-        await trio.aclose_forcefully(connection.stream)
+        await trio.aclose_forcefully(connection.wire.stream)
 
     async def reap(self) -> None:
         """Close what has been idle too long, and forget origins that nobody asks."""
@@ -245,16 +239,17 @@ class Pool:
         self._shelves.clear()
 
 
-async def _converse(stream: trio.abc.Stream, exchange: Exchange, data: bytes) -> None:
+async def _converse(wire: Wire, exchange: Exchange, data: bytes) -> None:
     """Send, then read to the end of the answer. Raises `httpx.TransportError`."""
     refused: trio.BrokenResourceError | None = None
     try:
-        await stream.send_all(data)
+        if rest := wire.offer(data):
+            await wire.stream.send_all(rest)
     except trio.BrokenResourceError as error:
         refused = error  # it may have answered before it stopped listening (413, 401): that answer counts
     try:
         while True:
-            piece = await stream.receive_some(READ)
+            piece = await wire.receive()
             if not piece:
                 exchange.end()
                 return
@@ -264,28 +259,3 @@ async def _converse(stream: trio.abc.Stream, exchange: Exchange, data: bytes) ->
         if refused is not None and not exchange.started:
             raise httpx.WriteError("the connection broke while the request was sent") from error
         raise httpx.ReadError("the connection broke while the answer was read") from error
-
-
-def ear(stream: trio.abc.Stream) -> Callable[[], bool]:
-    """A question to ask of a free connection: would a read return at once? No checkpoint, about 1 us."""
-    if isinstance(stream, trio.SocketStream):
-        poll = select.poll()
-        poll.register(stream.socket.fileno(), select.POLLIN | select.POLLRDHUP)
-        return partial(_polled, poll)
-    if isinstance(stream, trio.SSLStream):
-        return partial(_undecrypted, stream, ear(stream.transport_stream))
-    ability: Callable[[], bool] | None = getattr(stream, "readable", None)  # simulated streams have it
-    return ability or _silent
-
-
-def _polled(poll: select.poll) -> bool:
-    return bool(poll.poll(0))
-
-
-def _undecrypted(stream: trio.SSLStream[trio.abc.Stream], below: Callable[[], bool]) -> bool:
-    # Records that came in the same read as the answer's last one lie in the BIO, which Trio has no public name for.
-    return below() or stream.pending() > 0 or stream._incoming.pending > 0
-
-
-def _silent() -> bool:
-    return False

@@ -71,7 +71,9 @@ class ServerTiming:
 
     def header(self) -> bytes:
         """The value of `Server-Timing`, durations in milliseconds; empty when nothing was touched."""
-        entries = (f"{_UNFIT.sub('_', name)};dur={seconds * 1000:.3g}" for name, seconds in self._seconds.items())
+        entries = (
+            f"{_UNFIT.sub('_', name)};dur={round(seconds * 1000, 2):g}" for name, seconds in self._seconds.items()
+        )
         return ", ".join(entries).encode()
 
 
