@@ -36,7 +36,7 @@ def described(error: msgspec.MsgspecError | UnicodeDecodeError) -> Drift:
 
 
 def parsed(body: bytes, decoder: msgspec.json.Decoder[T], tenant: TenantId | None) -> T | Drift:
-    """`body` as the struct of `decoder`, or where it drifted. With `tenant` given, another tenant's answer is drift too.
+    """`body` as the struct of `decoder`, or where it drifted; another tenant's answer than `tenant`'s is drift too.
 
     The tenant is compared on the parsed value, so that a second `tenantId` member cannot hide behind the first.
     """
