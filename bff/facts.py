@@ -112,3 +112,11 @@ class AppFailed:
     """An exception left the app, or a connection's own code: a bug. `error` is its type; it ended one connection."""
 
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Surprised:
+    """An error that nobody foresaw was turned into an outcome at a border: a bug. `error` is one line."""
+
+    where: str
+    error: str

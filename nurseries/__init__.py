@@ -25,7 +25,7 @@ from nurseries.facts import listening, tell
 from nurseries.fanout import fan_out
 from nurseries.flight import Flight
 from nurseries.outcome import Failed, Ok, Outcome, Shed, TimedOut
-from nurseries.owners import Backoff, Full, Health, OwnedTaskFailed, Owner, ServiceRestarting, open_owner
+from nurseries.owners import Backoff, Full, Health, OwnedTaskFailed, Owner, ServiceRestarting, described, open_owner
 
 __all__ = [
     "Backoff",
@@ -48,6 +48,7 @@ __all__ = [
     "State",
     "TimedOut",
     "Unbounded",
+    "described",
     "detached",
     "fan_out",
     "listening",

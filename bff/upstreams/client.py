@@ -24,13 +24,27 @@ import httpx
 import msgspec
 import trio
 
-from bff.facts import SchemaDrifted, UpstreamCalled
+from bff.facts import SchemaDrifted, Surprised, UpstreamCalled
 from bff.problem import Code, Problem
 from bff.upstreams.drift import Drift, parsed
 from bff.wire.exchange import Origin, Prepared, Reply
 from bff.wire.pool import Crowded, Pool
 from bff.wire.trace import ServerTiming, Trace, timeout_field
-from nurseries import Breaker, BreakerRule, Ok, Outcome, Owner, Permit, Shed, TimedOut, fan_out, required, tell
+from nurseries import (
+    Breaker,
+    BreakerRule,
+    Failed,
+    Ok,
+    Outcome,
+    Owner,
+    Permit,
+    Shed,
+    TimedOut,
+    described,
+    fan_out,
+    required,
+    tell,
+)
 
 if TYPE_CHECKING:
     from bff.model import OperatorId, PropertyId, TenantId
@@ -267,8 +281,10 @@ def settled(outcome: Outcome[Got | Missed]) -> Got | Missed:
             return Missed(Reason.UPSTREAM_TIMEOUT, f"no answer within {after * 1000:.0f} ms")
         case Shed(why):
             return Missed(Reason.OVERLOADED, why)
-        case failed:
-            raise failed.error  # what the world can cause is a value already: this is a bug, and looks like one
+        case Failed(error):
+            # What the world can cause is a value already: this is a bug, told as one, and it costs this answer alone.
+            tell(Surprised("upstream call", described(error)))
+            return Missed(Reason.UPSTREAM_UNAVAILABLE, "the call failed here")
 
 
 def _refused(reply: Reply) -> Missed:
