@@ -1,0 +1,183 @@
+"""What `bff serve` is told, out of `BFF_…` variables: one frozen value, and one line per mistake that says what to do.
+
+Nothing else in the server reads the environment. A secret is a `Secret`: it is equal to itself and prints as stars, so
+that no log and no traceback can show it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
+LONGEST_URL = 2048
+
+
+class BadSetting(ValueError):
+    """A variable that cannot be used; the message is one line: which one, and what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that is compared and passed on, and never shown."""
+
+    value: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "*****"
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Where to listen: `host` a name or address, `port` 0 for any free one."""
+
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Rung 0's limits; 0 is off. Requests a second per (address, device) and per address, passwords a minute."""
+
+    requests: float = 50.0
+    address: float = 0.0
+    passwords: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that `bff serve` can be told. `upstreams` maps a service's name to its base URL."""
+
+    edge: Bind
+    ops: Bind
+    ops_token: Secret | None
+    postgres: Secret
+    redis_session: Secret
+    redis_cache: Secret
+    upstreams: Mapping[str, str]
+    tls: tuple[Path, Path] | None
+    public_origin: str | None
+    trusted_proxies: tuple[str, ...]
+    token_issuer: str
+    rates: Rates
+
+
+def settings(env: Mapping[str, str], services: tuple[str, ...]) -> Settings:
+    """The settings in `env`, for the services asked. Raises `BadSetting` for the first variable that cannot be used."""
+    ops = _read(env, "BFF_OPS_BIND", "127.0.0.1:9090", bind)
+    token = env.get("BFF_OPS_TOKEN")
+    if not ops.loopback and not token:
+        raise BadSetting(f"BFF_OPS_BIND is {ops}, beyond loopback: set BFF_OPS_TOKEN too")
+    return Settings(
+        edge=_edge(env),
+        ops=ops,
+        ops_token=Secret(token) if token else None,
+        postgres=_url(env, "BFF_POSTGRES_URL", ("postgresql", "postgres")),
+        redis_session=_url(env, "BFF_REDIS_SESSION_URL", ("redis", "rediss", "unix")),
+        redis_cache=_url(env, "BFF_REDIS_CACHE_URL", ("redis", "rediss", "unix")),
+        upstreams={service: _upstream(env, service) for service in services},
+        tls=_tls(env),
+        public_origin=_read(env, "BFF_PUBLIC_ORIGIN", "", _origin) or None,
+        trusted_proxies=_read(env, "BFF_TRUSTED_PROXIES", "", _networks),
+        token_issuer=env.get("BFF_TOKEN_ISSUER") or "https://iam.melmastoon.example",
+        rates=Rates(
+            requests=_read(env, "BFF_RATE_REQUESTS", "50", _rate),
+            address=_read(env, "BFF_RATE_ADDRESS", "0", _rate),
+            passwords=_read(env, "BFF_RATE_PASSWORDS", "5", _rate),
+        ),
+    )
+
+
+def _read(env: Mapping[str, str], name: str, default: str, parse: Callable[[str], T]) -> T:
+    text = env.get(name) or default
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise BadSetting(f"{name} is {text!r}: {error}") from None
+
+
+def bind(text: str) -> Bind:
+    """`host:port` or `[v6]:port`. Raises `ValueError` with what it should be."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError("it should be HOST:PORT, such as 127.0.0.1:8080")
+    return Bind(host, int(port))
+
+
+def _edge(env: Mapping[str, str]) -> Bind:
+    # A platform that gives PORT (Cloud Run) routes to every address of the container.
+    default = f"0.0.0.0:{env['PORT']}" if env.get("PORT") else "127.0.0.1:8080"
+    name = "BFF_EDGE_BIND" if env.get("BFF_EDGE_BIND") else "PORT"
+    return _read(env if name == "BFF_EDGE_BIND" else {}, name, default, bind)
+
+
+def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> Secret:
+    text = env.get(name, "")
+    if not text:
+        raise BadSetting(f"{name} is not set: it should be {schemes[0]}://… (`bff up` starts one by itself)")
+    if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)) or len(text) > LONGEST_URL:
+        raise BadSetting(f"{name} should begin with {schemes[0]}://")  # without its value: it may hold a password
+    return Secret(text)
+
+
+def variable(service: str) -> str:
+    """The variable that says where a service is: `lock-integration` has `BFF_UPSTREAM_LOCK_INTEGRATION_URL`."""
+    return f"BFF_UPSTREAM_{service.upper().replace('-', '_')}_URL"
+
+
+def _upstream(env: Mapping[str, str], service: str) -> str:
+    name = variable(service)
+    if not env.get(name):
+        raise BadSetting(f"{name} is not set: it should be the base URL of {service}")
+    return _read(env, name, "", _origin)
+
+
+def _origin(text: str) -> str:
+    if not text:
+        return ""
+    parts = urlsplit(text)
+    port = parts.port  # raises ValueError for a port that is none
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"} or port == 0:
+        raise ValueError("it should be http(s)://HOST[:PORT], without a path")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(",") if part.strip())
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1_000_000:
+        raise ValueError("it should be a number from 0 (off) to 1000000")
+    return value
+
+
+def _tls(env: Mapping[str, str]) -> tuple[Path, Path] | None:
+    cert, key = env.get("BFF_TLS_CERT"), env.get("BFF_TLS_KEY")
+    if bool(cert) != bool(key):
+        raise BadSetting("BFF_TLS_CERT and BFF_TLS_KEY go together: set both, or neither")
+    if not cert or not key:
+        return None
+    for name, path in (("BFF_TLS_CERT", cert), ("BFF_TLS_KEY", key)):
+        if not Path(path).is_file():
+            raise BadSetting(f"{name} is {path!r}: there is no such file")
+    return Path(cert), Path(key)
