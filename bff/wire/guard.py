@@ -51,6 +51,7 @@ _CHUNK: Final = 65_536
 _HIGH_WATER: Final = 65_536  # bytes written but not sent, above which a writer waits
 _RESETS: Final = 100  # streams a peer may take back beyond those that it let us answer
 _WINDOW: Final = 1_048_576  # of a connection, for bodies: sixteen streams' worth
+_FRAME: Final = 16_384  # bytes of payload, the bound we leave at its default (RFC 9113, 6.5.2)
 _HEADERS, _CONTINUATION, _END_HEADERS, _DATA = 0x1, 0x9, 0x4, 0x0
 
 
@@ -123,6 +124,8 @@ class Connection:
                 if data:
                     self._time(self._watch.feed(data))
                     await protocol.handle(RawData(data))
+                    if self._watch.oversized:
+                        await protocol.oversized()
                 data = bytes(await self._stream.receive_some(_CHUNK))
                 if not data:
                     return
@@ -184,20 +187,24 @@ class Connection:
 
 
 class FrameWatch:
-    """Sees in the bytes whether a header block is under way (RFC 9113, 4.1 and 6.10), without decoding any."""
+    """Sees in the bytes whether a header block is under way (RFC 9113, 4.1 and 6.10), without decoding any.
 
-    __slots__ = ("_blocks", "_data", "_head", "_skip")
+    `oversized` once a frame announces more than it may: h2 would first collect all of it, up to 16 MiB.
+    """
+
+    __slots__ = ("_blocks", "_data", "_head", "_skip", "oversized")
 
     def __init__(self) -> None:
         self._skip = len(PREFACE)
         self._head = b""
         self._data = False  # the frame being skipped is one that may take its time
+        self.oversized = False
         self._blocks = False  # CONTINUATION must follow
 
     def feed(self, data: bytes) -> bool:
         """Whether, after `data`, the peer owes the rest of a head: of a block, or of any frame but DATA."""
         at = 0
-        while at < len(data):
+        while at < len(data) and not self.oversized:
             if self._skip:
                 step = min(self._skip, len(data) - at)
                 self._skip -= step
@@ -213,6 +220,7 @@ class FrameWatch:
 
     def _begin(self, head: bytes) -> None:
         self._skip = int.from_bytes(head[:3], "big")
+        self.oversized = self._skip > _FRAME
         self._data = head[3] == _DATA
         if head[3] in {_HEADERS, _CONTINUATION}:
             self._blocks = not head[4] & _END_HEADERS
@@ -264,6 +272,11 @@ class Guarded(H2Protocol):
             self._parting = True
             self.task_group.spawn(self._leave, h2.errors.ErrorCodes.NO_ERROR)
 
+    async def oversized(self) -> None:
+        """A frame announced more than it may carry (RFC 9113, 4.2)."""
+        tell(RequestRefused(400, "a frame over its bound"))
+        await self._leave(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
+
     async def _leave(self, code: h2.errors.ErrorCodes) -> None:
         with suppress(h2.exceptions.ProtocolError):
             self.connection.close_connection(code)
@@ -311,10 +324,10 @@ class Guarded(H2Protocol):
         self.priority.insert_stream(number)
         self.priority.block(number)
         await self.send(Updated(idle=False))
+        self._running += 1
         self.task_group.spawn(self._run, exchange)
 
     async def _run(self, exchange: Exchange) -> None:
-        self._running += 1
         try:
             await exchange.run()
         finally:

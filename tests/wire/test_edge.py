@@ -326,7 +326,7 @@ async def test_empty_lines_do_not_keep_an_idle_connection(autojump_clock: trio.t
         async def lines() -> None:
             while True:
                 await peer.write(b"\r\n")
-                await trio.sleep(1)
+                await trio.sleep(2)
 
         nursery.start_soon(lines)
         assert await peer.closed() == answered + 75
