@@ -70,14 +70,15 @@ class Connection:
 
 
 class Shelf:
-    """What is kept per origin: its free connections (the youngest last), its permits, and what it is always told."""
+    """What is kept per origin: its free connections, the youngest last; who waits; what it is always told."""
 
-    __slots__ = ("free", "gzip", "lines", "origin", "permits", "tls", "what")
+    __slots__ = ("busy", "free", "gzip", "lines", "origin", "tls", "waiting", "what")
 
-    def __init__(self, origin: Origin, permits: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None) -> None:
         self.origin = origin
         self.free: deque[Connection] = deque()
-        self.permits = trio.Semaphore(permits, max_value=permits)
+        self.busy = 0  # permits given out; one that is handed on to a waiter stays given out
+        self.waiting = trio.lowlevel.ParkingLot()
         self.tls = tls
         self.gzip = not loopback(origin.host)
         self.lines = standing(origin, gzip=self.gzip)
@@ -112,11 +113,12 @@ class Pool:
         required(shelf.what)
         data = written(prepared, shelf.lines)
         if not self._admitted(shelf):
-            await shelf.permits.acquire()
+            await shelf.waiting.park()
         try:
             return await self._fetch(shelf, prepared, data)
         finally:
-            shelf.permits.release()
+            if not shelf.waiting.unpark():
+                shelf.busy -= 1
 
     async def _fetch(self, shelf: Shelf, prepared: Prepared, data: bytes) -> Reply:
         connection = self._lent(shelf)
@@ -137,18 +139,17 @@ class Pool:
         if origin.scheme not in {"http", "https"}:
             raise httpx.UnsupportedProtocol(f"neither http nor https: {origin.scheme}")
         tls = (self._tls or trusted()) if origin.scheme == "https" else None
-        shelf = self._shelves[origin] = Shelf(origin, self._limits.per_origin, tls)
+        shelf = self._shelves[origin] = Shelf(origin, tls)
         return shelf
 
     def _admitted(self, shelf: Shelf) -> bool:
         """Take the right to one connection; False: wait for it, first come, first served. Raises `Crowded`."""
-        try:
-            shelf.permits.acquire_nowait()
-        except trio.WouldBlock:
-            if shelf.permits.statistics().tasks_waiting >= self._limits.waiting:
-                raise Crowded(f"{self._limits.waiting} exchanges wait for {shelf.what} already") from None
-            return False
-        return True
+        if shelf.busy < self._limits.per_origin:  # nobody waits then, since a right is handed on before it is free
+            shelf.busy += 1
+            return True
+        if len(shelf.waiting) >= self._limits.waiting:
+            raise Crowded(f"{self._limits.waiting} exchanges wait for {shelf.what} already")
+        return False
 
     def _lent(self, shelf: Shelf) -> Connection | None:
         """The youngest free connection, no longer free; None: dial."""
@@ -221,7 +222,7 @@ class Pool:
         while self._free and next(iter(self._free)).since < eldest:
             await self._evict("idle")
         for origin, shelf in tuple(self._shelves.items()):
-            if not shelf.free and shelf.permits.value == self._limits.per_origin:
+            if not shelf.free and not shelf.busy:
                 del self._shelves[origin]
 
     async def serve(self) -> None:

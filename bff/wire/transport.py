@@ -11,11 +11,12 @@ What differs from httpx's default transport, on purpose:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import httpx
 
-from bff.wire.exchange import DEFAULT_PORTS, Headers, Origin, Prepared
+from bff.wire.exchange import DEFAULT_PORTS, Origin, Prepared
 
 if TYPE_CHECKING:
     from bff.wire.pool import Pool
@@ -53,18 +54,20 @@ class TrioTransport(httpx.AsyncBaseTransport):
 def prepared(request: httpx.Request, body: bytes) -> Prepared:
     """An httpx request as the pool sends it. Raises `httpx.LocalProtocolError` for a `Host` that is not the URL's."""
     url = request.url
-    origin = Origin(url.scheme, url.raw_host.decode(), url.port or DEFAULT_PORTS.get(url.scheme, 0))
-    headers = _headers(request, origin)
-    safe = request.method in IDEMPOTENT or "idempotency-key" in request.headers
-    return Prepared(origin, request.method.encode(), url.raw_path, headers, body, safe)
-
-
-def _headers(request: httpx.Request, origin: Origin) -> Headers:
+    origin, authority = _origin(url.scheme, url.raw_host, url.port)
+    repeatable = request.method in IDEMPOTENT
     kept = []
     for name, value in request.headers.raw:
         lower = name.lower()
         if lower not in SAID_BY_HTTPX:
-            kept.append((name, value))
-        elif lower == b"host" and value.lower() != origin.authority().lower():
+            kept.append((lower, value))
+            repeatable = repeatable or lower == b"idempotency-key"
+        elif lower == b"host" and value.lower() != authority:
             raise httpx.LocalProtocolError(f"Host {value!r} is not the host of the URL")
-    return tuple(kept)
+    return Prepared(origin, request.method.encode(), url.raw_path, tuple(kept), body, repeatable)
+
+
+@lru_cache(maxsize=256)
+def _origin(scheme: str, host: bytes, port: int | None) -> tuple[Origin, bytes]:
+    origin = Origin(scheme, host.decode(), port or DEFAULT_PORTS.get(scheme, 0))
+    return origin, origin.authority().lower()

@@ -1,5 +1,7 @@
 """When a connection may be used again, and what a pool refuses to be: unbounded, late, or somebody else's answer."""
 
+import random
+
 import httpx
 import pytest
 import trio
@@ -425,6 +427,42 @@ async def test_a_fetch_cancelled_at_any_checkpoint_leaves_no_connection_to_use_a
     else:
         pytest.fail("a fetch with a thousand checkpoints")
     assert caught >= 40, "an answer of forty bytes, a checkpoint each"
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_whoever_is_cancelled_whenever_every_right_comes_back_and_every_answer_is_its_own(
+    autojump_clock, network, nursery, seed
+):
+    chance = random.Random(seed)
+    wrong = []
+
+    async def jittery(stream):
+        async for head in heads(stream):
+            await trio.sleep(chance.random() * 0.02)
+            await stream.send_all(answer(head.split()[1]))
+
+    rooms = network.listen("rooms", 80, jittery, nursery)
+    pool = Pool(network.connect, limits=PoolLimits(per_origin=3))
+
+    async def ask(n):
+        await trio.sleep(chance.random() * 0.1)
+        with within(chance.random() * 0.06):
+            reply = await pool.fetch(get(b"/%d" % n))
+            if reply.body != b"/%d" % n:
+                wrong.append((n, reply.body))
+
+    with within(10) as scope:
+        async with trio.open_nursery() as asking:
+            for n in range(60):
+                asking.start_soon(ask, n)
+        assert not wrong
+        before = trio.current_time()
+        async with trio.open_nursery() as asking:
+            for n in range(3):
+                asking.start_soon(pool.fetch, get(b"/%d" % n))
+        assert trio.current_time() < before + 0.03, "three at once, as before"
+        assert len(rooms.sessions) <= 3
+    assert not scope.cancelled_caught
 
 
 async def test_idle_connections_are_bounded_over_all_origins_and_the_longest_idle_goes(
