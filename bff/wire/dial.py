@@ -124,10 +124,11 @@ class SocketWire:
 class StreamWire:
     """Any other stream. Of a simulated one `readable()` is asked where it has it."""
 
-    __slots__ = ("stream",)
+    __slots__ = ("_below", "stream")
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
+        self._below = wired(stream.transport_stream) if isinstance(stream, trio.SSLStream) else None
 
     def offer(self, data: bytes) -> memoryview:
         return memoryview(data)
@@ -137,9 +138,9 @@ class StreamWire:
 
     def speaks(self) -> bool:
         stream = self.stream
-        if isinstance(stream, trio.SSLStream):
+        if isinstance(stream, trio.SSLStream) and self._below is not None:
             # Records that came in one read with the answer's last lie in the BIO, for which Trio has no public name.
             waiting = stream.pending() > 0 or stream._incoming.pending > 0
-            return waiting or wired(stream.transport_stream).speaks()
+            return waiting or self._below.speaks()
         readable = getattr(stream, "readable", None)
         return readable is not None and readable()

@@ -140,25 +140,6 @@ def written(prepared: Prepared, lines: bytes) -> bytes:
 class Exchange:
     """Reads one answer. `feed` until it says True, or `end` when the stream ended; then `reply`, then `reusable`."""
 
-    __slots__ = (
-        "_bodiless",
-        "_bounds",
-        "_chunks",
-        "_complete",
-        "_fed",
-        "_framed",
-        "_gzip",
-        "_head_only",
-        "_headers",
-        "_in_body",
-        "_parser",
-        "_pieces",
-        "_refusal",
-        "_size",
-        "_status",
-        "reusable",
-    )
-
     def __init__(self, method: bytes, bounds: Bounds, *, gzip: bool = False) -> None:
         self._bounds = bounds
         self._gzip = gzip

@@ -39,13 +39,23 @@ async def test_a_byte_arrives_exactly_its_latency_later(autojump_clock):
     assert trio.current_time() == start + 0.25
 
 
-async def test_no_piece_overtakes_the_one_ahead_of_it(autojump_clock):
-    latencies = iter([0.5, 0.1])
+@pytest.mark.parametrize("last", ["send_eof", "aclose", "reset"])
+async def test_neither_a_piece_nor_the_end_overtakes_the_piece_ahead_of_it(autojump_clock, last):
+    latencies = iter([0.5, 0.1, 0.05, 0.05])
     left, right = stream_pair(latency=lambda: next(latencies))
     await left.send_all(b"slow")
     await left.send_all(b"fast")
+    if last == "reset":
+        left.reset()
+    else:
+        await getattr(left, last)()
     assert await right.receive_some() == b"slowfast"
     assert trio.current_time() == pytest.approx(0.5, abs=1e-9)
+    if last == "reset":
+        with pytest.raises(trio.BrokenResourceError):
+            await right.receive_some()
+    else:
+        assert await right.receive_some() == b""
 
 
 async def test_a_writer_waits_while_the_window_is_full_and_goes_on_as_it_is_read(autojump_clock):
