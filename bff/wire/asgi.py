@@ -13,9 +13,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import trio
-
 from bff.problem import Code, Problem
+from nurseries import reserve
 
 if TYPE_CHECKING:
     from bff.model import Answer, Headers
@@ -81,19 +80,18 @@ def request_of(scope: Scope) -> Request:
 
 
 async def read_body(
-    receive: Receive, limit: int = BODY_LIMIT, *, request: Request | None = None, reserve: float = 0.05
+    receive: Receive, limit: int = BODY_LIMIT, *, request: Request | None = None, spare: float = 0.05
 ) -> bytes | Problem:
     """The whole body, or why not: 413 over `limit` bytes, 408 when slow, 400 when cut or malformed, 415 when coded.
 
-    Slow means not there `reserve` seconds before the deadline around this call, so that the refusal still leaves in
-    time; where there is no deadline it waits. Given the `request`, a declared length is refused before a byte is read.
+    Slow means not there `spare` seconds before the deadline around this call, so that the refusal still leaves in time;
+    without one it raises `nurseries.Unbounded`. Given `request`, a declared length is refused before a byte is read.
     """
     refused = _announced(request, limit) if request is not None else None
     if refused is not None:
         return refused
-    with trio.CancelScope(deadline=trio.current_effective_deadline() - reserve) as scope:
+    with reserve(spare):
         return await _collect(receive, limit)
-    assert scope.cancelled_caught
     return Problem(Code.REQUEST_TIMEOUT, "the body did not arrive before the deadline")
 
 

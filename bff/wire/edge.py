@@ -12,6 +12,7 @@ a fact (`AppFailed`) and a closed connection.
 
 from __future__ import annotations
 
+import math
 import ssl
 from contextlib import contextmanager
 from email.utils import formatdate
@@ -196,12 +197,10 @@ async def _serve(room: Room, stream: trio.abc.Stream, where: Scope) -> None:
             await _converse(room, stream, where, seat)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return  # it left in the middle of a handshake or a write: nobody to tell
-    except trio.Cancelled:
-        room.cut += 1
-        raise
     except Exception as error:  # the border: a connection's failure is not the others' end
         tell(AppFailed(type(error).__name__))
     finally:
+        room.cut += trio.current_effective_deadline() == -math.inf
         with trio.CancelScope(deadline=trio.current_time() + limits.linger_seconds, shield=True):
             await _close(stream)
 

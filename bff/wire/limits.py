@@ -166,6 +166,8 @@ class RequestReader:
     def _parse(self, head: bytes) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
         self._target = b""
+        if head.count(b" ", 0, head.index(b"\r\n")) != 2:
+            raise Refused(400, "the request line is not three words")  # llhttp takes any number of spaces
         parser = self._parser or httptools.HttpRequestParser(self)
         self._parser = parser
         upgrade = False

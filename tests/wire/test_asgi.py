@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bff.model import Answer
 from bff.problem import Code, Problem
 from bff.wire.asgi import BODY_LIMIT, Message, Receive, Request, Send, read_body, request_of, send
-from nurseries import within
+from nurseries import Unbounded, within
 
 
 def receiving(*messages: Message, every: float = 0.0) -> Receive:
@@ -75,14 +75,25 @@ def test_a_peer_without_an_address_is_the_empty_string() -> None:
 @given(st.lists(st.binary(max_size=20), max_size=6))
 def test_a_body_is_the_same_in_whatever_pieces_it_comes(pieces: list[bytes]) -> None:
     messages = [*(piece(part) for part in pieces), piece(b"", more=False)]
-    assert trio.run(read_body, receiving(*messages)) == b"".join(pieces)
+
+    async def main() -> bytes | Problem:
+        with within(1.0):
+            return await read_body(receiving(*messages))
+
+    assert trio.run(main) == b"".join(pieces)
+
+
+async def test_a_body_is_never_awaited_without_a_deadline() -> None:
+    with pytest.raises(Unbounded):
+        await read_body(receiving(piece(b"a", more=False)))
 
 
 async def test_the_limit_passes_and_one_byte_more_is_413_at_once(autojump_clock: trio.testing.MockClock) -> None:
     half = piece(b"a" * (BODY_LIMIT // 2))
-    assert await read_body(receiving(half, half, piece(b"", more=False))) == b"a" * BODY_LIMIT
-    endless = receiving(half, half, piece(b"a"))  # and nothing after: who waited for the end would hang
-    assert code(await read_body(endless)) is Code.PAYLOAD_TOO_LARGE
+    endless = receiving(half, half, piece(b"a"))  # and nothing after: who waited for the end would be late
+    with within(5.0):
+        assert await read_body(receiving(half, half, piece(b"", more=False))) == b"a" * BODY_LIMIT
+        assert code(await read_body(endless)) is Code.PAYLOAD_TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -101,7 +112,8 @@ async def test_what_the_head_already_forbids_is_refused_before_a_byte_is_read(
 
 async def test_an_identity_coding_is_none(autojump_clock: trio.testing.MockClock) -> None:
     plain = request((b"content-encoding", b" Identity"), (b"content-length", b"1"))
-    assert await read_body(receiving(piece(b"a", more=False)), request=plain) == b"a"
+    with within(5.0):
+        assert await read_body(receiving(piece(b"a", more=False)), request=plain) == b"a"
 
 
 async def test_a_body_slower_than_its_deadline_is_408_while_there_is_time_to_say_so(
@@ -124,7 +136,9 @@ async def test_who_cancels_a_read_is_not_answered_with_a_problem(autojump_clock:
 
 
 async def test_a_peer_that_leaves_in_its_body_leaves_a_problem(autojump_clock: trio.testing.MockClock) -> None:
-    assert code(await read_body(receiving(piece(b"a"), {"type": "http.disconnect"}))) is Code.VALIDATION_FAILED
+    with within(5.0):
+        cut = await read_body(receiving(piece(b"a"), {"type": "http.disconnect"}))
+    assert code(cut) is Code.VALIDATION_FAILED
 
 
 async def test_an_answer_is_two_messages_with_its_headers_lowered_and_ordered() -> None:

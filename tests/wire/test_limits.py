@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
+import h11
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,7 +102,8 @@ def test_a_head_is_read_with_its_names_lowered_and_its_values_trimmed() -> None:
         pytest.param(400, head(b"Host: x", start=b"GET ftp://x/ HTTP/1.1"), id="another scheme"),
         pytest.param(400, head(b"Host: x", start=b"CONNECT x:80 HTTP/1.1"), id="CONNECT"),
         pytest.param(400, head(b"Host: x", start=b"GET / HTTP/1.1 "), id="space after the version"),
-        pytest.param(505, head(b"Host: x", start=b"GET /"), id="HTTP/0.9"),
+        pytest.param(400, head(b"Host: x", start=b"GET /"), id="HTTP/0.9"),
+        pytest.param(400, head(b"Host: x", start=b"GET  / HTTP/1.1"), id="two spaces"),
         pytest.param(505, head(b"Host: x", start=b"GET / HTTP/2.0"), id="HTTP/2 without its preface"),
         pytest.param(501, head(b"Host: x", start=b"FROBNICATE / HTTP/1.1"), id="unknown method"),
         pytest.param(501, head(b"Host: x", start=b"get / HTTP/1.1"), id="a method's case counts"),
@@ -257,6 +260,102 @@ def test_whatever_comes_is_a_request_a_refusal_or_not_yet_known(noise: bytes, da
     except (Refused, SpeaksHttp2):
         return
     assert all(sum(name == b"host" for name, _ in one.headers) <= 1 for one in seen)
+
+
+# A second reading of RFC 9112: what h11 would refuse, or would read otherwise, must not get through here either.
+LINES = st.sampled_from(
+    [
+        *(
+            b"Host: x",
+            b"Host: y",
+            b"host:x",
+            b"Host : x",
+            b"A: b",
+            b"A:",
+            b"A:\tb ",
+            b" A: b",
+            b"\tA",
+            b"A",
+            b"",
+            b"A: b\x0bc",
+        ),
+        *(
+            b"Content-Length: 3",
+            b"content-length:3",
+            b"Content-Length: 03",
+            b"Content-Length: 3,3",
+            b"Content-Length: -3",
+        ),
+        *(b"Content-Length: 0", b"Content-Length: 3 3", b"Content-Length : 3", b"Content-Length\x00: 3"),
+        *(b"Transfer-Encoding: chunked", b"transfer-encoding:CHUNKED", b"Transfer-Encoding: chunked;q=1"),
+        *(b"Transfer-Encoding:\x0bchunked", b"Transfer-Encoding: identity", b"Transfer-Encoding : chunked"),
+        *(
+            b"Connection: close",
+            b"Connection: Upgrade",
+            b"Upgrade: h2c",
+            b"Upgrade: websocket",
+            b"Expect: 100-continue",
+        ),
+    ]
+)
+STARTS = st.sampled_from(
+    [
+        b"GET / HTTP/1.1",
+        b"POST /a?b HTTP/1.1",
+        b"POST / HTTP/1.0",
+        b"GET  / HTTP/1.1",
+        b"GET / HTTP/1.1 ",
+        b"POST / HTTP/1.2",
+    ]
+)
+TAILS = st.sampled_from(
+    [
+        b"",
+        b"abc",
+        b"3\r\nabc\r\n0\r\n\r\n",
+        b"3;x=y\r\nabc\r\n00\r\nT: t\r\n\r\n",
+        b"0\r\n\r\n",
+        b"abcGET /s HTTP/1.1\r\nHost: z\r\n\r\n",
+    ]
+)
+
+
+def lowered(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+    """h11 lowers a value too where it is `chunked`."""
+    return tuple((name, value.lower()) for name, value in headers)
+
+
+def second_reading(raw: bytes) -> Seen | None:
+    """What h11 makes of the first request in `raw`; None when it refuses, or waits for more."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=32_768)
+    connection.receive_data(raw)
+    try:
+        request = connection.next_event()
+        if not isinstance(request, h11.Request):
+            return None
+        body = b""
+        while isinstance(event := connection.next_event(), h11.Data):
+            body += event.data
+    except h11.RemoteProtocolError:
+        return None
+    if not isinstance(event, h11.EndOfMessage):
+        return None
+    path, _, query = request.target.partition(b"?")
+    return Seen(request.method.decode(), path, query, lowered(request.headers), body)
+
+
+@settings(max_examples=400, deadline=None)
+@given(STARTS, st.lists(LINES, max_size=3).map(lambda lines: [b"Host: x", *lines]), TAILS)
+def test_no_request_gets_through_that_h11_would_refuse_or_read_otherwise(
+    start: bytes, lines: list[bytes], tail: bytes
+) -> None:
+    raw = head(*lines, start=start) + tail
+    try:
+        seen = read(raw)
+    except (Refused, SpeaksHttp2):
+        return
+    if seen:
+        assert second_reading(raw) == replace(seen[0], headers=lowered(seen[0].headers))
 
 
 # -- the same for a header block of HTTP/2 ---------------------------------------------------------------------------
