@@ -1,7 +1,7 @@
 """The edge: HTTP/1.1 and HTTP/2 on given listeners, with the contract's limits kept.
 
     listener -> (TLS, ALPN) -> first bytes -> h1.Connection            HTTP/1.1, read by llhttp
-                                           -> guard.Connection         HTTP/2, by Hypercorn's protocol class, guarded
+                                           -> h2.Connection            HTTP/2, by Hypercorn's protocol class, guarded
 
 In clear, HTTP/2 is spoken to who opens with its preface (prior knowledge); `Upgrade: h2c` is ignored, as RFC 9110 7.8
 lets a server do: an upgrade is a second way to reach HTTP/2 past whatever a proxy in front believes to have seen.
@@ -25,7 +25,7 @@ import trio
 
 from bff.facts import AppFailed, RequestRefused
 from bff.problem import Body
-from bff.wire import guard, h1
+from bff.wire import h1, h2
 from nurseries import tell
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ async def _converse(room: Room, stream: trio.abc.Stream, where: Scope, seat: Sea
         opening = await first.serve()
         if not opening:
             return
-    seat.taken = second = guard.Connection(room, stream, where)
+    seat.taken = second = h2.Connection(room, stream, where)
     await second.serve(opening)
 
 

@@ -25,7 +25,8 @@ import trio
 
 from bff.facts import AppFailed, RequestRefused
 from bff.wire.asgi import ClientLeft, Message, Scope
-from bff.wire.limits import Refused, RequestReader, SpeaksHttp2
+from bff.wire.head import RequestReader, SpeaksHttp2
+from bff.wire.limits import Refused
 from nurseries import tell
 
 if TYPE_CHECKING:

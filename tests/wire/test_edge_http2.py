@@ -23,8 +23,9 @@ from bff.outside import Outside
 from bff.problem import Problem, render
 from bff.wire.asgi import ASGI3, Message, Receive, Request, Scope, Send, read_body, request_of, send
 from bff.wire.edge import Room, serve_stream
-from bff.wire.guard import FrameWatch
-from bff.wire.limits import PREFACE, EdgeConfig
+from bff.wire.h2 import FrameWatch
+from bff.wire.head import PREFACE
+from bff.wire.limits import EdgeConfig
 from chaos.sim.stream import SimStream, stream_pair
 from nurseries import listening, within
 

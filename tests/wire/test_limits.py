@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bff.wire.limits import PREFACE, Limits, Refused, RequestReader, SpeaksHttp2, judge_http2
+from bff.wire.head import PREFACE, RequestReader, SpeaksHttp2
+from bff.wire.limits import Limits, Refused, judge_http2
 
 LIMITS = Limits()
 
