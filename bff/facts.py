@@ -109,9 +109,13 @@ class RequestRefused:
 
 @dataclass(frozen=True, slots=True)
 class AppFailed:
-    """An exception left the app, or a connection's own code: a bug. `error` is its type; it ended one connection."""
+    """An exception left the app, or a connection's own code: a bug. It ended one request, or one connection.
+
+    `error` is its type, `where` the file and line it came from; its message may hold anything and stays inside.
+    """
 
     error: str
+    where: str
 
 
 @dataclass(frozen=True, slots=True)

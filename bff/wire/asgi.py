@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from bff.facts import AppFailed
 from bff.problem import Code, Problem
 from nurseries import reserve
 
@@ -63,6 +64,18 @@ class Request:
             if key == name:
                 return value
         return None
+
+
+def failure(error: BaseException) -> AppFailed:
+    """The fact of an exception that nobody foresaw; of a group, its first one."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    where = "unknown"
+    at = error.__traceback__
+    while at is not None:
+        where = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}"
+        at = at.tb_next
+    return AppFailed(type(error).__name__, where)
 
 
 def request_of(scope: Scope) -> Request:

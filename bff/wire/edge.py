@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 import trio
 
-from bff.facts import AppFailed, RequestRefused
+from bff.facts import RequestRefused
 from bff.problem import Body
 from bff.wire import h1, h2
+from bff.wire.asgi import failure
 from nurseries import tell
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ async def _serve(room: Room, stream: trio.abc.Stream, where: Scope) -> None:
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return  # it left in the middle of a handshake or a write: nobody to tell
     except Exception as error:  # the border: a connection's failure is not the others' end
-        tell(AppFailed(type(error).__name__))
+        tell(failure(error))
     finally:
         room.cut += trio.current_effective_deadline() == -math.inf
         with trio.CancelScope(deadline=trio.current_time() + limits.linger_seconds, shield=True):

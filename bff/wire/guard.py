@@ -33,8 +33,8 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
-from bff.facts import AppFailed, RequestRefused
-from bff.wire.asgi import ClientLeft, Message, Scope
+from bff.facts import RequestRefused
+from bff.wire.asgi import ClientLeft, Message, Scope, failure
 from bff.wire.limits import Refused, judge_http2
 from nurseries import tell
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from bff.wire.limits import Limits
 
 _RESETS: Final = 100  # streams a peer may take back beyond those that it let us answer
-_WINDOW: Final = 1_048_576  # of a connection, for bodies: sixteen streams' worth
+_WINDOW: Final = 262_144  # bytes of bodies a connection may have waiting: four streams' worth
 FRAME: Final = 16_384  # bytes of payload, the bound we leave at its default (RFC 9113, 6.5.2)
 
 
@@ -245,7 +245,7 @@ class Exchange:
             await self._room.app(self._asgi, self.receive, self.send)
         except Exception as error:  # the border: one request's bug is not the others' end
             if not self._gone:
-                tell(AppFailed(type(error).__name__))
+                tell(failure(error))
         if not self._gone:
             await self._finish()
 

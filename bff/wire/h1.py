@@ -23,8 +23,8 @@ from urllib.parse import unquote_to_bytes
 
 import trio
 
-from bff.facts import AppFailed, RequestRefused
-from bff.wire.asgi import ClientLeft, Message, Scope
+from bff.facts import RequestRefused
+from bff.wire.asgi import ClientLeft, Message, Scope, failure
 from bff.wire.head import RequestReader, SpeaksHttp2
 from bff.wire.limits import Refused
 from nurseries import tell
@@ -169,7 +169,7 @@ class Connection:
             await self._room.app(scope, self.receive, self.send)
         except Exception as error:  # the border: one request's bug is not the others' end
             if not self._gone:
-                tell(AppFailed(type(error).__name__))
+                tell(failure(error))
         if self._gone:
             raise ClientLeft("the peer left during its request")
         if not self._done:

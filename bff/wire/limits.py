@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%\-:\[\]]*")
 TCHAR: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_BREAK: Final = re.compile(rb"[\x00\r\n]")  # what would be a line of its own, were it written into HTTP/1.1 again
 _PATH: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 
 
@@ -79,6 +81,8 @@ def judge_http2(fields: Iterable[tuple[bytes, bytes]], limits: Limits) -> dict[s
     method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
     if method == b"CONNECT" or not method or not TCHAR.issuperset(method):
         raise Refused(501, "the method is not known")
+    if not all(_NAME.fullmatch(name) and not _BREAK.search(value) for name, value in headers):
+        raise Refused(400, "a header field is malformed")
     if not _PATH.fullmatch(target) and not (target == b"*" and method == b"OPTIONS"):
         raise Refused(400, "the target is not a path")
     path, _, query = target.partition(b"?")

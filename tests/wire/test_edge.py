@@ -233,6 +233,16 @@ async def test_a_small_body_nobody_read_is_skipped_and_the_connection_kept(
         assert (await peer.answer()).status == 200
 
 
+async def test_a_body_that_was_not_wanted_and_does_not_come_is_waited_for_ten_seconds(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with connected(Echo(reads=False)) as peer:
+        await peer.write(b"POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\n\r\n")
+        await peer.answer()
+        answered = trio.current_time()
+        assert await peer.closed() == answered + 10
+
+
 async def test_a_large_body_nobody_read_closes_the_connection_after_the_answer_was_taken(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -433,7 +443,8 @@ async def test_an_app_that_fails_gives_500_and_a_fact(autojump_clock: trio.testi
             await peer.closed()
     assert (got.status, json.loads(got.body)["code"]) == (500, "INTERNAL")
     assert b"secret" not in got.body
-    assert AppFailed("KeyError") in facts
+    (failed,) = (fact for fact in facts if isinstance(fact, AppFailed))
+    assert (failed.error, "test_edge.py:" in failed.where) == ("KeyError", True)
 
 
 async def test_an_app_that_fails_in_the_middle_of_its_answer_cuts_it_visibly(

@@ -195,6 +195,13 @@ async def test_a_refused_head_leaves_the_other_streams_alone(
     assert [fact.status for fact in facts if isinstance(fact, RequestRefused)] == [status]
 
 
+async def test_a_header_block_beyond_all_measure_ends_the_connection(autojump_clock: trio.testing.MockClock) -> None:
+    async with connected(Echo()) as peer:
+        await peer.ask([*GET, *[(f"x-{i}", "a" * 8000) for i in range(9)]])
+        await peer.closed()
+        assert peer.goodbye == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
+
+
 async def test_a_path_that_is_not_ascii_ends_nothing_but_its_request(autojump_clock: trio.testing.MockClock) -> None:
     async with connected(Echo()) as peer:
         assert (await peer.answer(await peer.ask([*GET[:2], (":path", "/é"), GET[3]]))).status == 400
@@ -390,7 +397,9 @@ async def test_an_app_that_fails_gives_500_or_a_reset_and_a_fact(autojump_clock:
             assert (got.status, json.loads(got.body)["code"]) == (500, "INTERNAL")
             cut = await peer.answer(await peer.ask(POST, b""))
             assert (cut.reset, cut.ended) == (h2.errors.ErrorCodes.INTERNAL_ERROR, False)
-    assert facts.count(AppFailed("KeyError")) == 2
+    failed = [fact for fact in facts if isinstance(fact, AppFailed)]
+    assert [fact.error for fact in failed] == ["KeyError"] * 2
+    assert all("test_edge_http2.py:" in fact.where for fact in failed)
 
 
 async def test_an_app_learns_that_its_stream_was_reset_and_that_its_peer_left(
