@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import h2.config
@@ -16,6 +16,8 @@ import h2.settings
 import pytest
 import trio
 import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bff.facts import AppFailed, RequestRefused
 from bff.model import Answer
@@ -451,6 +453,48 @@ async def test_nonsense_behind_the_preface_is_answered_with_a_goaway(autojump_cl
             assert await peer.closed() == began
             assert peer.goodbye == h2.errors.ErrorCodes.FRAME_SIZE_ERROR
     assert facts == [RequestRefused(400, "a frame over its bound")]
+
+
+def conversation() -> bytes:
+    """What a desk writes in two requests, one with a body."""
+    peer = h2.connection.H2Connection()
+    peer.initiate_connection()
+    peer.send_headers(1, POST)
+    peer.send_data(1, b"a" * 40, end_stream=True)
+    peer.ping(b"12345678")
+    peer.send_headers(3, GET, end_stream=True)
+    peer.increment_flow_control_window(1000)
+    return peer.data_to_send()
+
+
+TALK = conversation()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(24, len(TALK) - 1), st.binary(max_size=3)), max_size=4), st.integers(1, 50))
+def test_whatever_frames_come_only_their_own_connection_can_end(changes: list[tuple[int, bytes]], step: int) -> None:
+    raw = bytearray(TALK)
+    for at, instead in changes:
+        raw[at : at + len(instead)] = instead
+    facts: list[object] = []
+
+    async def main() -> None:
+        near, far = stream_pair()
+        room = Room(Echo(), CONFIG)
+        with listening(facts.append), within(200):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: serve_stream(room.app, far, CONFIG, room=room))
+                with suppress(trio.BrokenResourceError):
+                    for at in range(0, len(raw), step):
+                        await near.send_all(raw[at : at + step])
+                        await trio.sleep(0.001)
+                    while await near.receive_some(65_536):
+                        pass
+        assert trio.current_time() < 100  # the edge ended it: nothing was left open but by its own limits
+        assert room.live == set()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert [fact for fact in facts if isinstance(fact, AppFailed)] == []
 
 
 def frame(kind: int, flags: int, payload: bytes = b"") -> bytes:
