@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -605,3 +605,48 @@ def test_the_cut_requests_are_what_was_written() -> None:
         ("POST", "/a%20b", b"hello"),
         ("PUT", "/e", b"abcde"),
     ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(RAW) - 1), st.binary(max_size=3)), max_size=4), st.integers(1, 60))
+def test_whatever_bytes_come_only_their_own_connection_can_end(changes: list[tuple[int, bytes]], step: int) -> None:
+    raw = bytearray(RAW)
+    for at, instead in changes:
+        raw[at : at + len(instead)] = instead
+    facts: list[object] = []
+
+    async def main() -> None:
+        near, far = stream_pair()
+        room = Room(Echo(), CONFIG)
+        with listening(facts.append), within(200):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: serve_stream(room.app, far, CONFIG, room=room))
+                with suppress(trio.BrokenResourceError):
+                    for at in range(0, len(raw), step):
+                        await near.send_all(raw[at : at + step])
+                        await trio.sleep(0.001)
+                    while await near.receive_some(65_536):
+                        pass
+        assert trio.current_time() < 100  # the edge ended it: nothing was left open but by its own limits
+        assert room.live == set()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert [fact for fact in facts if isinstance(fact, AppFailed)] == []
+
+
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.6, 1.1])
+async def test_a_cancelled_edge_closes_its_connection_and_leaves_nothing(
+    autojump_clock: trio.testing.MockClock, after: float
+) -> None:
+    room = Room(Echo(takes=0.5), CONFIG)
+    near, far = stream_pair()
+    with within(after) as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: serve_stream(room.app, far, CONFIG, room=room))
+            await near.send_all(GET + GET + GET[:9])
+    assert scope.cancelled_caught
+    assert (room.live, room.cut) == (set(), 1)
+    with suppress(trio.BrokenResourceError):
+        while await near.receive_some(1000):
+            pass
+    await near.aclose()
