@@ -20,12 +20,23 @@ from nurseries.breaker import (
     Permit,
     State,
 )
-from nurseries.deadline import Unbounded, detached, remaining, required, reserve, until, within
+from nurseries.deadline import DetachedCutOff, Unbounded, detached, remaining, required, reserve, until, within
 from nurseries.facts import listening, tell
 from nurseries.fanout import fan_out
 from nurseries.flight import Flight
-from nurseries.outcome import Failed, Ok, Outcome, Shed, TimedOut
-from nurseries.owners import Backoff, Full, Health, OwnedTaskFailed, Owner, ServiceRestarting, described, open_owner
+from nurseries.outcome import ErrorsBecome, Failed, Ok, Outcome, Shed, TimedOut, described
+from nurseries.owners import (
+    Backoff,
+    Doing,
+    Full,
+    Health,
+    OwnedTaskFailed,
+    Owner,
+    ServiceRestarting,
+    StragglerLetGo,
+    open_owner,
+    owners,
+)
 
 __all__ = [
     "Backoff",
@@ -34,6 +45,9 @@ __all__ = [
     "BreakerHalfOpened",
     "BreakerOpened",
     "BreakerRule",
+    "DetachedCutOff",
+    "Doing",
+    "ErrorsBecome",
     "Failed",
     "Flight",
     "Full",
@@ -46,6 +60,7 @@ __all__ = [
     "ServiceRestarting",
     "Shed",
     "State",
+    "StragglerLetGo",
     "TimedOut",
     "Unbounded",
     "described",
@@ -53,6 +68,7 @@ __all__ = [
     "fan_out",
     "listening",
     "open_owner",
+    "owners",
     "remaining",
     "required",
     "reserve",

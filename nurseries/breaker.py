@@ -4,7 +4,9 @@
                the calls within a window. The first sees an outage at once; the second one that answers now and then.
     open       no call is admitted for `open_for` seconds.
     half-open  one call at a time is admitted, the probe. Its success closes the breaker, its failure opens it again,
-               and a probe that says nothing (its caller went away) leaves the place to the next one.
+               and a probe that says nothing (its caller went away) leaves the place to the next one: at once where its
+               permit is left, and after `open_for` seconds where it was lost, so that no mistake of a caller can keep
+               a breaker from ever closing.
 
 What counts as a failure is the caller's judgement, given through the permit. A call that was cut off by its caller's
 own impatience says nothing about the service: `ignored`. Verdicts of calls admitted before the state changed are not
@@ -66,12 +68,11 @@ class BreakerClosed:
 class Permit:
     """One admitted call. Exactly one verdict counts, the first; as a context manager, none means `ignored`."""
 
-    __slots__ = ("_breaker", "_era", "_open")
+    __slots__ = ("_breaker", "era")
 
     def __init__(self, breaker: Breaker, era: int) -> None:
-        self._breaker = breaker
-        self._era = era
-        self._open = True
+        self._breaker: Breaker | None = breaker
+        self.era = era
 
     def ok(self) -> None:
         """The service answered as it should."""
@@ -86,9 +87,9 @@ class Permit:
         self._verdict(failed=None)
 
     def _verdict(self, *, failed: bool | None) -> None:
-        if self._open:
-            self._open = False
-            self._breaker.judge(self._era, failed)
+        if self._breaker is not None:
+            breaker, self._breaker = self._breaker, None
+            breaker.judge(self, failed)
 
     def __enter__(self) -> Permit:
         return self
@@ -106,7 +107,8 @@ class Breaker:
         "_failures",
         "_in_window",
         "_opened_at",
-        "_probing",
+        "_probe",
+        "_probe_until",
         "_row",
         "_state",
         "name",
@@ -122,7 +124,8 @@ class Breaker:
         self._calls: deque[tuple[float, bool]] = deque()
         self._failures = 0
         self._opened_at = 0.0
-        self._probing = False
+        self._probe: Permit | None = None
+        self._probe_until = 0.0
 
     @property
     def state(self) -> State:
@@ -140,23 +143,30 @@ class Breaker:
 
     def admit(self) -> Permit | None:
         """A permit for one call, or None: do not ask now."""
-        if self._state is State.OPEN and self.state is State.HALF_OPEN:
+        if self._state is State.CLOSED:
+            return Permit(self, self._era)
+        if self._state is State.OPEN:
+            if self.state is State.OPEN:
+                return None
             self._turn(State.HALF_OPEN)
             tell(BreakerHalfOpened(self.name))
-        if self._state is State.OPEN or self._probing:
-            return None
-        self._probing = self._state is State.HALF_OPEN
-        return Permit(self, self._era)
+        return self._admit_probe()
 
-    def judge(self, era: int, failed: bool | None) -> None:
-        """The verdict on a call admitted in `era`; None says nothing. Called by `Permit` alone."""
-        if era != self._era:
-            return
-        if self._state is State.HALF_OPEN:
-            self._probing = False
+    def _admit_probe(self) -> Permit | None:
+        now = trio.current_time()
+        if self._probe is not None and now < self._probe_until:
+            return None
+        self._probe = Permit(self, self._era)
+        self._probe_until = now + self.rule.open_for
+        return self._probe
+
+    def judge(self, permit: Permit, failed: bool | None) -> None:
+        """The verdict on an admitted call; None says nothing. Called by `Permit` alone."""
+        if permit is self._probe:
+            self._probe = None
             if failed is not None:
                 self._open("probe") if failed else self._close()
-        elif failed is not None:
+        elif failed is not None and self._state is State.CLOSED and permit.era == self._era:
             self._count(failed)
 
     def _count(self, failed: bool) -> None:
@@ -186,4 +196,4 @@ class Breaker:
         self._row = 0
         self._failures = 0
         self._calls.clear()
-        self._probing = False
+        self._probe = None

@@ -13,9 +13,12 @@ All times are seconds on Trio's clock, which a test may replace by a virtual one
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
+
+from nurseries.facts import tell
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,6 +28,14 @@ if TYPE_CHECKING:
 
 class Unbounded(RuntimeError):
     """A network await was about to begin with no finite deadline above it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetachedCutOff:
+    """Detached work was not done after the `seconds` that it had, and was cancelled; `why` is its name."""
+
+    why: str
+    seconds: float
 
 
 def within(seconds: float) -> trio.CancelScope:
@@ -69,14 +80,20 @@ def required(what: str) -> float:
 
 
 def detached(why: str, owner: Owner, work: Callable[[], Awaitable[object]], *, seconds: float) -> None:
-    """Leave the deadline of the caller: `work` goes on under `owner` for at most `seconds`.
+    """Leave the deadline of the caller: `work` goes on under `owner` for at most `seconds` from now.
 
     A named act, so that one search finds every place where work outlives its request; `why` is the task's name.
-    Raises `owners.Full` when the owner has no room.
+    Raises `owners.Full` when the owner has no room, `Unbounded` when `seconds` is inf: it leaves one deadline for
+    another, never for none.
     """
+    if seconds == math.inf:
+        raise Unbounded(f"{why}: detached work needs a deadline of its own")
+    scope = within(seconds)
 
     async def bounded() -> None:
-        with within(seconds):
+        with scope:
             await work()
+        if scope.cancelled_caught:
+            tell(DetachedCutOff(why, seconds))
 
     owner.start(bounded, name=why)

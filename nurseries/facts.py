@@ -1,8 +1,8 @@
 """One hook through which everything that happened goes out, as frozen values.
 
 Who tells does not know who listens: metrics, logs, traces and tests are listeners. A listener lives in one Trio run, so
-that two servers in one process, or two virtual worlds one after the other, never hear each other. With nobody listening
-a fact costs its own construction and one lookup.
+that two servers in one process, or two virtual worlds one after the other, never hear each other. While nobody listens
+in the whole process, a fact costs its own construction and the look at an empty list.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Listener: TypeAlias = "Callable[[object], None]"
 _listeners: RunVar[tuple[Listener, ...]] = RunVar("nurseries.facts", default=())
+_anywhere: list[Listener] = []  # the listeners of all runs: only whether there are any is ever asked
 
 
 def tell(fact: object) -> None:
@@ -24,9 +25,11 @@ def tell(fact: object) -> None:
 
     A listener must not raise: what it raises reaches the teller.
     """
+    if not _anywhere:
+        return
     try:
         listeners = _listeners.get()
-    except RuntimeError:
+    except RuntimeError:  # Trio's word for: not in a run
         return
     for listener in listeners:
         listener(fact)
@@ -36,9 +39,11 @@ def tell(fact: object) -> None:
 def listening(listener: Listener) -> Iterator[None]:
     """`listener` hears every fact of this Trio run while the block lasts. Raises `RuntimeError` outside of a run."""
     _listeners.set((*_listeners.get(), listener))
+    _anywhere.append(listener)
     try:
         yield
     finally:
+        _anywhere.remove(listener)
         kept = list(_listeners.get())
         kept.remove(listener)
         _listeners.set(tuple(kept))

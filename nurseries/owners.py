@@ -1,8 +1,11 @@
 """Every background task has an owner: who it belongs to, how many there may be, and what the last error was.
 
 An owner is a nursery that outlives requests. What a request starts there and does not wait for is bounded, has a name,
-and is visible (`Owner.live`, `tree`). An error in an owned task never reaches its neighbours: it is told as a fact and
-kept. Leaving `open_owner` cancels what is left.
+and is visible (`Owner.live`, `owners`, the tree). An error in an owned task never reaches its neighbours: it is told as
+a fact and kept. Leaving `open_owner` cancels what is left, and from then on the owner is `Full`.
+
+An owner also knows its stragglers: tasks that were told to stop and have not. Whoever starts work that may not obey
+(`fan_out`) asks how many of that name there are, and begins no more when they are too many.
 
 A service is an owned task that must not end: `Owner.supervise` starts it again, after pauses that grow while it keeps
 failing and begin anew once it has lived long enough to count as well.
@@ -12,21 +15,25 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import trio
 
 from nurseries.facts import tell
+from nurseries.outcome import ErrorsBecome, described
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
-# A child that has been told to stop needs a turn of the scheduler to do so; only then is it a straggler. Seconds.
+# A task that has been told to stop needs a turn of the scheduler to do so; only then is it a straggler. Seconds.
 OBEYS_WITHIN = 0.05
+
+_open: trio.lowlevel.RunVar[dict[trio.Nursery, Owner]] = trio.lowlevel.RunVar("nurseries.owners")
 
 
 class Full(RuntimeError):
-    """The owner holds as many tasks as it may."""
+    """There is no room: the bound is reached, or it is being left. Its text is one line that says whose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,15 @@ class OwnedTaskFailed:
     owner: str
     task: str
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StragglerLetGo:
+    """A task that had been told to stop ended only `seconds` later: whatever it awaits does not honour its deadline."""
+
+    owner: str
+    task: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,38 +66,58 @@ class ServiceRestarting:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pauses between restarts, in seconds: `first`, doubled up to `most`; `calm` seconds of life begin them anew."""
+    """Pauses in seconds: `first`, doubled up to `most`. For a service, `calm` seconds of life begin them anew."""
 
     first: float = 0.1
     most: float = 30.0
     calm: float = 60.0
 
     def after(self, failures: int, jitter: float) -> float:
-        """The pause before restart number `failures` (from 1); `jitter` in [0, 1) takes away up to half of it."""
+        """The pause after failure number `failures` (from 1); `jitter` in [0, 1) takes away up to half of it."""
         doubled: float = self.first * 2.0 ** min(failures - 1, 30)
         return min(self.most, doubled) * (1.0 - jitter / 2)
+
+    def pauses(self, jitter: Callable[[], float]) -> Iterator[float]:
+        """All of them, without end; `jitter()` gives a number in [0, 1)."""
+        failures = 0
+        while True:
+            failures += 1
+            yield self.after(failures, jitter())
+
+
+class Doing(StrEnum):
+    """What a supervised service is doing."""
+
+    RUNNING = "running"
+    WAITING = "waiting"  # for its next start
+    ENDED = "ended"  # with its owner
 
 
 @dataclass(slots=True)
 class Health:
-    """How a supervised service is: `since` on Trio's clock; `error` is the last one, or ''."""
+    """How a supervised service is: `since` on Trio's clock; `error` is the last one ever, or ''."""
 
     name: str
-    state: str
     since: float
+    state: Doing = Doing.RUNNING
     restarts: int = 0
     error: str = ""
 
+    def turn(self, state: Doing) -> None:
+        """It does something else from now on."""
+        self.state, self.since = state, trio.current_time()
+
 
 class Owner:
-    """Holds background tasks: at most `bound` at once. Made by `open_owner`."""
+    """Holds background tasks: at most `bound` at once, and none more while `leaving`. Made by `open_owner`."""
 
-    __slots__ = ("_late", "_live", "_nursery", "bound", "last_error", "name", "services")
+    __slots__ = ("_late", "_live", "_nursery", "bound", "last_error", "leaving", "name", "services")
 
     def __init__(self, name: str, bound: int, nursery: trio.Nursery) -> None:
         self.name = name
         self.bound = bound
         self.last_error = ""
+        self.leaving = False
         self.services: dict[str, Health] = {}
         self._nursery = nursery
         self._live: dict[object, str] = {}
@@ -92,51 +128,60 @@ class Owner:
         """Names of the tasks alive, oldest first."""
         return tuple(self._live.values())
 
-    def start(self, work: Callable[..., Awaitable[object]], *args: object, name: str) -> object:
-        """Begin `work(*args)` as a task called `name`; returns at once with a token for `late`.
+    def start(self, work: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
+        """Begin `work(*args)` as a task called `name`, with the caller's context variables; returns at once.
 
-        Raises `Full` at the bound.
+        Raises `Full` at the bound, and when the owner is being left.
         """
         if len(self._live) >= self.bound:
             raise Full(f"{self.name} holds {self.bound} tasks already")
+        if self.leaving:
+            raise Full(f"{self.name} is being left")
         token = object()
         self._live[token] = name
         self._nursery.start_soon(self._owned, token, name, work, args, name=name)
-        return token
 
     async def _owned(
         self, token: object, name: str, work: Callable[..., Awaitable[object]], args: tuple[object, ...]
     ) -> None:
-        try:
-            await work(*args)
-        except (
-            Exception
-        ) as error:  # the border of an owned task: what it raises becomes a fact, not its neighbours' end
+        def failed(error: Exception) -> None:
             self.last_error = described(error)
             tell(OwnedTaskFailed(self.name, name, self.last_error))
+
+        try:
+            with ErrorsBecome(failed):
+                await work(*args)
         finally:
             del self._live[token]
 
     def late(self, name: str) -> Callable[[], None]:
-        """Mark a child called `name` as overdue from now on; the function returned says that it has ended after all."""
+        """Mark work called `name` as told to stop just now; the function returned says that it has ended after all."""
         token = object()
-        children = self._late.setdefault(name, {})
-        children[token] = trio.current_time()
+        told = trio.current_time()
+        self._late.setdefault(name, {})[token] = told
 
         def ended() -> None:
-            del children[token]
-            if not children and self._late.get(name) is children:
+            alike = self._late[name]
+            del alike[token]
+            if not alike:
                 del self._late[name]
+            if trio.current_time() - told > OBEYS_WITHIN:
+                tell(StragglerLetGo(self.name, name, trio.current_time() - told))
 
         return ended
 
     def stragglers(self, name: str) -> int:
-        """How many children called `name` are still alive though they were told to stop."""
-        children = self._late.get(name)
-        if not children:
+        """How many called `name` are still alive though they were told to stop."""
+        alike = self._late.get(name)
+        if not alike:
             return 0
         told_before = trio.current_time() - OBEYS_WITHIN
-        return sum(1 for told in children.values() if told <= told_before)
+        return sum(1 for told in alike.values() if told <= told_before)
+
+    @property
+    def overstaying(self) -> Mapping[str, int]:
+        """Every name that has stragglers, and how many."""
+        return {name: count for name in self._late if (count := self.stragglers(name))}
 
     def supervise(
         self,
@@ -148,48 +193,66 @@ class Owner:
     ) -> Health:
         """Keep `service` running until the owner is left: whenever it ends, it starts again after a pause.
 
-        `jitter()` gives a number in [0, 1), so that many instances do not come back at the same moment.
+        `jitter()` gives a number in [0, 1), so that many instances do not come back at the same moment. Raises `Full`.
         """
-        health = Health(name, "running", trio.current_time())
+        health = Health(name, trio.current_time())
+        self.start(self._keep, health, service, jitter, backoff, name=name)
         self.services[name] = health
-
-        async def keep() -> None:
-            failures = 0
-            while True:
-                began = trio.current_time()
-                health.state, health.since, health.error = "running", began, await _ended_with(service)
-                failures = 1 if trio.current_time() - began >= backoff.calm else failures + 1
-                pause = backoff.after(failures, jitter())
-                health.state, health.since = "waiting", trio.current_time()
-                health.restarts += 1
-                tell(ServiceRestarting(self.name, name, health.error, pause))
-                await trio.sleep(pause)
-
-        self.start(keep, name=name)
         return health
 
+    async def _keep(
+        self, health: Health, service: Callable[[], Awaitable[None]], jitter: Callable[[], float], backoff: Backoff
+    ) -> None:
+        failures = 0
+        try:
+            while True:
+                began = trio.current_time()
+                raised = await _raised_by(service)
+                health.error = raised or health.error
+                failures = 1 if trio.current_time() - began >= backoff.calm else failures + 1
+                pause = backoff.after(failures, jitter())
+                health.turn(Doing.WAITING)
+                tell(ServiceRestarting(self.name, health.name, raised, pause))
+                await trio.sleep(pause)
+                health.restarts += 1
+                health.turn(Doing.RUNNING)
+        finally:
+            health.turn(Doing.ENDED)
+
     def cancel(self) -> None:
-        """Tell every task to stop."""
-        self._nursery.cancel_scope.cancel()
+        """Tell every task to stop, and take no more."""
+        self.leaving = True
+        self._nursery.cancel_scope.cancel(reason=f"{self.name} is being left")
 
 
-async def _ended_with(service: Callable[[], Awaitable[None]]) -> str:
-    try:
+async def _raised_by(service: Callable[[], Awaitable[None]]) -> str:
+    errors: list[Exception] = []
+    with ErrorsBecome(errors.append):
         await service()
-    except Exception as error:  # a service's border: its end is a restart, whatever the reason
-        return described(error)
-    return ""
+    return described(errors[0]) if errors else ""
 
 
-def described(error: BaseException) -> str:
-    """An error in one line: its type and the first line of what it says."""
-    said = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+def owners() -> Mapping[trio.Nursery, Owner]:
+    """Every owner that is open in this Trio run, by its nursery. Raises `RuntimeError` outside of a run."""
+    return _open.get({})
 
 
 @asynccontextmanager
 async def open_owner(name: str, *, bound: int) -> AsyncIterator[Owner]:
-    """An owner for as long as the block lasts; on leaving, its tasks are cancelled and waited for."""
+    """An owner for as long as the block lasts; on leaving, its tasks are cancelled and waited for.
+
+    An `Exception` of the block comes out as it is, never in a group.
+    """
+    raised: Exception | None = None
     async with trio.open_nursery(strict_exception_groups=True) as nursery:
-        yield Owner(name, bound, nursery)
-        nursery.cancel_scope.cancel()
+        owner = Owner(name, bound, nursery)
+        _open.set({**owners(), nursery: owner})
+        try:
+            yield owner
+        except Exception as error:  # held back only until the tasks have ended: in the nursery it would become a group
+            raised = error
+        finally:
+            _open.set({held: other for held, other in owners().items() if held is not nursery})
+            owner.cancel()
+    if raised is not None:
+        raise raised

@@ -114,35 +114,100 @@ async def test_a_late_verdict_of_a_call_from_before_is_no_verdict_on_the_probe(a
     assert breaker.state is State.OPEN
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["ok", "failed", "ignored", "keep"]), st.integers(0, 6)), max_size=60))
-def test_it_never_admits_while_open_nor_two_probes_at_once(steps):
+async def test_a_probe_whose_permit_was_lost_keeps_the_place_no_longer_than_the_breaker_was_open(autojump_clock):
+    breaker = Breaker("pricing", RULE)
+    fail(breaker, 3)
+    await trio.sleep(5)
+    lost = breaker.admit()
+    await trio.sleep(4.9)
+    assert breaker.admit() is None
+    await trio.sleep(0.2)
+    probe = breaker.admit()
+    assert probe is not None
+    lost.ok()
+    assert breaker.state is State.HALF_OPEN, "the verdict of a lost probe is not the next one's"
+    probe.ok()
+    assert breaker.state is State.CLOSED
+
+
+class Model:
+    """The rule once more, as plainly as it can be said: all calls since the last turn are kept and looked at anew."""
+
+    def __init__(self, rule):
+        self.rule = rule
+        self.state, self.turns, self.since = "closed", 0, 0
+        self.verdicts, self.probe, self.probed = [], None, 0
+        self.born, self.judged = [], set()
+
+    def turn(self, state, now):
+        self.state, self.turns, self.since, self.verdicts, self.probe = state, self.turns + 1, now, [], None
+
+    def admit(self, now):
+        if self.state == "open" and now >= self.since + self.rule.open_for:
+            self.turn("half-open", now)
+        free = self.probe is None or now >= self.probed + self.rule.open_for
+        if self.state == "open" or (self.state == "half-open" and not free):
+            return None
+        self.born.append(self.turns)
+        if self.state == "half-open":
+            self.probe, self.probed = len(self.born) - 1, now
+        return len(self.born) - 1
+
+    def judge(self, now, call, verdict):
+        if call in self.judged:
+            return
+        self.judged.add(call)
+        if call == self.probe:
+            self.probe = None
+            if verdict != "ignored":
+                self.turn("closed" if verdict == "ok" else "open", now)
+        elif verdict != "ignored" and self.state == "closed" and self.born[call] == self.turns:
+            self.verdicts.append((now, verdict == "failed"))
+            self.look(now)
+
+    def look(self, now):
+        row = [bad for _, bad in self.verdicts][-self.rule.consecutive :]
+        recent = [bad for when, bad in self.verdicts if when > now - self.rule.window]
+        too_many = len(recent) >= self.rule.volume and sum(recent) >= self.rule.ratio * len(recent)
+        if (len(row) == self.rule.consecutive and all(row)) or (recent[-1] and too_many):
+            self.turn("open", now)
+
+
+VERDICTS = st.sampled_from(["ok", "failed", "failed", "ignored"])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("call"), VERDICTS | st.none()),
+        st.tuples(st.just("call"), st.just("failed")),
+        st.tuples(st.just("judge"), st.integers(0, 60), VERDICTS),
+        st.tuples(st.just("wait"), st.sampled_from([0.5, 2.5, 5, 11])),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS)
+def test_in_any_order_of_calls_verdicts_and_pauses_it_does_what_its_rule_says(steps):
     async def main():
-        breaker = Breaker("any", RULE)
-        kept = []
-        facts = []
-        with listening(facts.append):
-            for verdict, pause in steps:
-                await trio.sleep(pause)
-                state = breaker.state
-                permit = breaker.admit()
-                if state is State.CLOSED:
-                    assert permit is not None
-                if state is State.OPEN:
-                    assert permit is None
-                    assert 0 < breaker.retry_after <= RULE.open_for
-                if state is State.HALF_OPEN and permit is not None:
-                    assert breaker.admit() is None
-                if permit is None:
-                    continue
-                if verdict == "keep":
-                    kept.append(permit)
-                    if state is State.HALF_OPEN:
-                        permit.ignored()
-                else:
-                    getattr(permit, verdict)()
-            for permit in kept:
-                permit.failed()
-            assert all(isinstance(fact, BreakerOpened | BreakerHalfOpened | BreakerClosed) for fact in facts)
+        breaker, model, permits = Breaker("any", RULE), Model(RULE), []
+        for what, *how in steps:
+            now = trio.current_time()
+            if what == "wait":
+                await trio.sleep(how[0])
+            elif what == "judge" and permits:
+                call = how[0] % len(permits)
+                getattr(permits[call], how[1])()
+                model.judge(now, call, how[1])
+            elif what == "call":
+                permit, call = breaker.admit(), model.admit(now)
+                assert (permit is None) == (call is None)
+                if permit is not None:
+                    permits.append(permit)
+                    if how[0]:
+                        getattr(permit, how[0])()
+                        model.judge(now, call, how[0])
+            due = model.state == "open" and trio.current_time() >= model.since + RULE.open_for
+            assert breaker.state.value == ("half-open" if due else model.state)
+            assert (breaker.retry_after > 0) == (breaker.state is State.OPEN)
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -3,7 +3,18 @@ import math
 import pytest
 import trio
 
-from nurseries import Unbounded, detached, open_owner, remaining, required, reserve, until, within
+from nurseries import (
+    DetachedCutOff,
+    Unbounded,
+    detached,
+    listening,
+    open_owner,
+    remaining,
+    required,
+    reserve,
+    until,
+    within,
+)
 
 
 async def test_no_deadline_means_infinitely_much_remains(autojump_clock):
@@ -73,10 +84,30 @@ async def test_detached_work_outlives_its_request_but_not_its_own_deadline(autoj
         finally:
             ended.set()
 
-    async with open_owner("background", bound=4) as owner:
-        with within(0.1):
-            detached("audit outcome", owner, audit, seconds=5)
-            assert owner.live == ("audit outcome",)
-        await ended.wait()
+    facts = []
+    with listening(facts.append):
+        async with open_owner("background", bound=4) as owner:
+            with within(0.1):
+                detached("audit outcome", owner, audit, seconds=5)
+                assert owner.live == ("audit outcome",)
+            await ended.wait()
+            await trio.testing.wait_all_tasks_blocked()
     assert left == [5]
     assert trio.current_time() == 5
+    assert facts == [DetachedCutOff("audit outcome", 5)]
+
+
+async def test_detached_work_that_is_done_in_time_tells_nothing(autojump_clock):
+    facts = []
+    with listening(facts.append):
+        async with open_owner("background", bound=4) as owner:
+            detached("audit outcome", owner, trio.lowlevel.checkpoint, seconds=5)
+            await trio.sleep(1)
+            assert owner.live == ()
+    assert facts == []
+
+
+async def test_work_cannot_be_detached_from_every_deadline(autojump_clock):
+    async with open_owner("background", bound=4) as owner:
+        with pytest.raises(Unbounded, match="audit outcome: detached work needs a deadline of its own"):
+            detached("audit outcome", owner, trio.sleep_forever, seconds=math.inf)

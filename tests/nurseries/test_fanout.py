@@ -1,10 +1,12 @@
+import contextvars
+
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nurseries import Failed, Ok, Shed, TimedOut, fan_out, listening, open_owner, remaining
-from nurseries.owners import OBEYS_WITHIN, OwnedTaskFailed
+from nurseries import Failed, Ok, Shed, StragglerLetGo, TimedOut, fan_out, listening, open_owner, remaining, within
+from nurseries.owners import OBEYS_WITHIN
 
 
 def after(seconds, value="done"):
@@ -142,6 +144,147 @@ async def test_no_children_no_wait(autojump_clock):
         assert owner.live == ()
 
 
+async def test_a_child_that_is_late_but_obeys_is_never_counted_however_often_it_is_late(autojump_clock):
+    async with open_owner("requests", bound=10) as owner:
+        for turn in range(1, 41):
+            got = await fan_out({"slow": after(9)}, until=turn, owner=owner)
+            assert got == {"slow": TimedOut(1)}
+        await trio.sleep(2 * OBEYS_WITHIN)
+        assert owner.stragglers("slow") == 0
+
+
+async def test_when_the_time_is_over_already_no_child_is_begun(autojump_clock):
+    begun = []
+
+    async def child():
+        begun.append(1)
+
+    await trio.sleep(3)
+    async with open_owner("requests", bound=10) as owner:
+        assert await fan_out({"a": child}, until=3, owner=owner) == {"a": TimedOut(0)}
+        await trio.testing.wait_all_tasks_blocked()
+    assert begun == []
+
+
+async def test_a_caller_that_is_cancelled_already_begins_no_child(autojump_clock):
+    begun = []
+
+    async def child():
+        begun.append(1)
+
+    async with open_owner("requests", bound=10) as owner:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await fan_out({"a": child}, until=3, owner=owner)
+        assert scope.cancelled_caught
+        await trio.testing.wait_all_tasks_blocked()
+        assert owner.live == ()
+        assert owner.overstaying == {}
+    assert begun == []
+
+
+async def test_nothing_is_begun_for_a_caller_that_leaves_in_the_moment_it_asks(autojump_clock):
+    begun = []
+
+    async def child():
+        begun.append(1)
+
+    async def request(owner, scope):
+        with scope:
+            await fan_out({"a": child}, until=3, owner=owner)
+            begun.clear()  # it was not cancelled in time: then the child may begin
+
+    async def cancels(scope):
+        scope.cancel()
+
+    async with open_owner("requests", bound=100) as owner:
+        for _ in range(60):  # Trio runs what is ready in any order: sixty times, and each order has come
+            async with trio.open_nursery() as nursery:
+                scope = trio.CancelScope()
+                nursery.start_soon(request, owner, scope)
+                nursery.start_soon(cancels, scope)
+        await trio.sleep(1)
+        assert (begun, owner.live, owner.overstaying) == ([], (), {})
+
+
+async def test_children_believe_in_the_caller_s_deadline_where_it_is_earlier(autojump_clock):
+    async def ask():
+        return remaining()
+
+    async with open_owner("requests", bound=10) as owner:
+        with within(0.5):
+            assert await fan_out({"a": ask}, until=0.8, owner=owner) == {"a": Ok(0.5)}
+
+
+async def test_children_that_end_with_their_owner_are_shed_and_the_caller_does_not_wait(autojump_clock):
+    async with trio.open_nursery() as nursery, open_owner("requests", bound=10) as owner:
+        got = []
+
+        async def request():
+            got.append(await fan_out({"good": after(0), "slow": after(9)}, until=8, owner=owner))
+
+        nursery.start_soon(request)
+        await trio.sleep(1)
+        owner.cancel()
+        await trio.sleep(1)
+        assert got == [{"good": Ok("done"), "slow": Shed("requests was left")}]
+        assert await fan_out({"a": after(0)}, until=8, owner=owner) == {"a": Shed("requests is being left")}
+
+
+async def test_an_error_beside_a_cancellation_is_told_and_ends_neither_the_answer_nor_the_owner(autojump_clock):
+    async def fails_when_told_to_stop():
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise OSError("while it was cleaning up")
+
+    async def both():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fails_when_told_to_stop)
+            nursery.start_soon(trio.sleep_forever)
+
+    async with open_owner("requests", bound=10) as owner:
+        assert await fan_out({"a": both, "b": after(0)}, until=1, owner=owner) == {"a": TimedOut(1), "b": Ok("done")}
+        await trio.sleep(1)
+        assert owner.last_error == "OSError: while it was cleaning up"
+        assert owner.live == ()
+
+
+async def test_a_group_of_errors_is_an_outcome_like_any_error(autojump_clock):
+    async def two():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(broken)
+            nursery.start_soon(broken)
+
+    async with open_owner("requests", bound=10) as owner:
+        outcomes = await fan_out({"a": two}, until=1, owner=owner)
+    assert isinstance(outcomes["a"], Failed)
+    assert isinstance(outcomes["a"].error, ExceptionGroup)
+
+
+async def test_what_is_no_error_travels_by_way_of_the_owner(autojump_clock):
+    async def interrupted():
+        await trio.lowlevel.checkpoint()
+        raise KeyboardInterrupt
+
+    with pytest.RaisesGroup(pytest.RaisesGroup(KeyboardInterrupt)):
+        async with open_owner("requests", bound=10) as owner:
+            await fan_out({"a": interrupted, "b": after(9)}, until=9, owner=owner)
+            await trio.sleep_forever()
+    assert trio.current_time() == 0
+
+
+async def test_children_inherit_the_caller_s_context_variables(autojump_clock):
+    request = contextvars.ContextVar("request")
+
+    async def ask():
+        return request.get()
+
+    async with open_owner("requests", bound=10) as owner:
+        request.set("r-1")
+        assert await fan_out({"a": ask}, until=1, owner=owner) == {"a": Ok("r-1")}
+
+
 async def test_a_failure_after_the_time_is_over_is_told_to_nobody_s_answer_and_harms_no_neighbour(autojump_clock):
     facts = []
 
@@ -155,7 +298,7 @@ async def test_a_failure_after_the_time_is_over_is_told_to_nobody_s_answer_and_h
             assert await fan_out({"a": late_and_broken}, until=1, owner=owner) == {"a": TimedOut(1)}
             await trio.sleep(5)
             assert owner.live == ()
-    assert not [fact for fact in facts if isinstance(fact, OwnedTaskFailed)]
+    assert facts == [StragglerLetGo("requests", "a", 1)]
 
 
 @settings(max_examples=50, deadline=None)

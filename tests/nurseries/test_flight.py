@@ -1,3 +1,5 @@
+from functools import partial
+
 import trio
 import trio.lowlevel
 from hypothesis import given, settings
@@ -88,7 +90,78 @@ async def test_when_the_owner_is_left_its_waiters_are_told(autojump_clock):
 
         nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
-    assert got == [Shed("the owner was left")]
+    assert got == [Shed("flights was left")]
+
+
+def deaf(seconds):
+    async def work():
+        with trio.CancelScope(shield=True):
+            await trio.sleep(seconds)
+
+    return work
+
+
+async def test_work_that_shields_itself_holds_neither_its_waiters_nor_its_key(autojump_clock):
+    async with open_owner("flights", bound=4) as owner:
+        flight = Flight("jwks", owner)
+        assert await flight.join("iam", deaf(50), seconds=2) == TimedOut(2)
+        assert trio.current_time() == 2
+        assert await flight.join("iam", trio.lowlevel.checkpoint, seconds=2) == Ok(None)
+        await trio.sleep(1)
+        assert owner.stragglers("jwks") == 1
+        await trio.sleep(50)
+        assert owner.stragglers("jwks") == 0
+
+
+async def test_a_key_whose_waiters_all_left_is_free_again_after_the_work_s_time(autojump_clock):
+    async with open_owner("flights", bound=4) as owner:
+        flight = Flight("jwks", owner)
+        with trio.move_on_after(1):
+            await flight.join("iam", deaf(50), seconds=2)
+        await trio.sleep(5)
+        assert await flight.join("iam", trio.lowlevel.checkpoint, seconds=2) == Ok(None)
+        await trio.sleep(1)
+        assert owner.stragglers("jwks") == 1
+
+
+async def test_works_that_do_not_let_go_are_bounded(autojump_clock):
+    async with open_owner("flights", bound=9) as owner:
+        flight = Flight("jwks", owner, stragglers=2)
+        for _ in range(2):
+            await flight.join("iam", deaf(50), seconds=2)
+        await trio.sleep(1)
+        assert await flight.join("iam", deaf(50), seconds=2) == Shed("2 works of jwks did not let go")
+        await trio.sleep(100)
+        assert await flight.join("iam", trio.lowlevel.checkpoint, seconds=2) == Ok(None)
+
+
+async def test_the_work_goes_on_when_nobody_waits_so_that_the_next_finds_it_done(autojump_clock):
+    began = []
+
+    async def work():
+        began.append(trio.current_time())
+        await trio.sleep(2)
+        return "keys"
+
+    async with open_owner("flights", bound=4) as owner:
+        flight = Flight("jwks", owner)
+        with trio.move_on_after(1):
+            await flight.join("iam", work, seconds=3)
+        assert await flight.join("iam", work, seconds=3) == Ok("keys")
+        assert trio.current_time() == 2
+    assert began == [0]
+
+
+async def test_two_keys_fly_side_by_side(autojump_clock):
+    async with open_owner("flights", bound=4) as owner, trio.open_nursery() as nursery:
+        flight = Flight("jwks", owner)
+
+        async def join(key):
+            assert await flight.join(key, partial(trio.sleep, 1), seconds=3) == Ok(None)
+            assert trio.current_time() == 1
+
+        nursery.start_soon(join, "a")
+        nursery.start_soon(join, "b")
 
 
 @settings(max_examples=50, deadline=None)
