@@ -28,7 +28,7 @@ from bff.wire.edge import Room, serve_stream
 from bff.wire.h2 import FrameWatch
 from bff.wire.head import PREFACE
 from bff.wire.limits import EdgeConfig
-from chaos.sim.stream import SimStream, stream_pair
+from chaos.sim.stream import WINDOW, SimStream, stream_pair
 from nurseries import listening, within
 
 GET = [(":method", "GET"), (":scheme", "http"), (":path", "/v1/x?y=1"), (":authority", "desk")]
@@ -129,8 +129,10 @@ class Peer:
 
 
 @asynccontextmanager
-async def connected(app: ASGI3, config: EdgeConfig = CONFIG, room: Room | None = None) -> AsyncIterator[Peer]:
-    near, far = stream_pair()
+async def connected(
+    app: ASGI3, config: EdgeConfig = CONFIG, room: Room | None = None, window: int = WINDOW
+) -> AsyncIterator[Peer]:
+    near, far = stream_pair(window=window)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: serve_stream(app, far, config, client=("192.0.2.7", 5), room=room))
         peer = Peer(near)
@@ -378,7 +380,8 @@ async def test_a_peer_that_stops_reading_its_socket_is_left(autojump_clock: trio
         await send(out, Answer(200, b"a" * 60_000), "rid")
 
     room = Room(large, CONFIG)
-    async with connected(large, room=room) as peer:
+    # Its socket is full before the window that HTTP/2 gave us is: what is tested is the write, not that window.
+    async with connected(large, room=room, window=16_384) as peer:
         for _ in range(10):
             await peer.ask(GET)
         await trio.sleep(60)
