@@ -131,7 +131,8 @@ class Connection:
             self._outbox += event.data
             self._filled.set()
             while len(self._outbox) > _HIGH_WATER and not self._over:
-                self._sent = trio.Event()
+                if self._sent.is_set():  # one event for all who wait: a second one would forget the first's waiters
+                    self._sent = trio.Event()
                 await self._sent.wait()
         elif isinstance(event, Updated):
             self._idle_since = trio.current_time() if event.idle else None

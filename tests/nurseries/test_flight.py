@@ -2,6 +2,7 @@ from functools import partial
 
 import trio
 import trio.lowlevel
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,6 +58,7 @@ async def test_the_work_has_a_deadline_of_its_own_and_waiters_learn_of_it(autoju
     async with open_owner("flights", bound=4) as owner:
         outcome = await Flight("jwks", owner).join("iam", trio.sleep_forever, seconds=2)
         assert outcome == TimedOut(2)
+        await trio.testing.wait_all_tasks_blocked()
         assert owner.live == ()
 
 
