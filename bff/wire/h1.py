@@ -1,9 +1,10 @@
 """HTTP/1.1 on one connection, in one task: read a head, call the app, write its answer, again.
 
 Why not Hypercorn's own protocol class for it: it starts a task, two channels and a timer for each request, and costs
-430 µs of CPU where this costs 55 to 80 (a small answer, 32 connections or one, same machine). Here the app runs in the connection's own task, `receive`
-reads the stream when asked (so a body nobody reads is never buffered), and an answer leaves in one write. Nothing else
-about a request needs a task: who wants to know that the peer left calls `receive` again, as ASGI has it.
+430 µs of CPU where this costs 55 to 80 (a small answer, 32 connections or one, same machine). Here the app runs in the
+connection's own task, `receive` reads the stream when asked (so a body nobody reads is never buffered), and an answer
+leaves in one write. Nothing else about a request needs a task: who wants to know that the peer left calls `receive`
+again, as ASGI has it.
 
 The deadlines of a connection are one cancel scope whose deadline moves:
 
