@@ -1,1 +1,1 @@
-"""The command line. Subcommands are found by the entry-point group bff.commands."""
+"""The command line: one file per command, found by their entry points."""

@@ -8,7 +8,6 @@ The file has no quoted field (a test holds it to that), which is what makes spli
 
 from __future__ import annotations
 
-import calendar
 import gzip
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,10 @@ from importlib.resources import files
 from pathlib import Path
 
 LONGEST_STAY = timedelta(days=60)  # the longest in the file is 56 nights
-MONTHS = tuple(calendar.month_name)[1:]
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 
 
 @dataclass(frozen=True, slots=True)

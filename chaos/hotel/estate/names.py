@@ -17,7 +17,7 @@ T = TypeVar("T")
 TABLE = """\
 PRT BRA AGO MOZ
   Maria, João, Ana, Pedro, Inês, Rui, Beatriz, Tiago, Leonor, Miguel, Sofia, Duarte, Marta, Nuno, Teresa, Gonçalo
-  Silva, Santos, Ferreira, Pereira, Oliveira, Costa, Rodrigues, Martins, Sousa, Fernandes, Gonçalves, Gomes, Lopes, Marques
+  Silva, Santos, Ferreira, Pereira, Oliveira, Costa, Rodrigues, Martins, Sousa, Fernandes, Gonçalves, Gomes, Lopes
 ESP MEX COL
   Lucía, Hugo, Carmen, Javier, Elena, Álvaro, Pilar, Sergio, Nuria, Diego, Isabel, Andrés
   García, Fernández, González, Rodríguez, López, Martínez, Sánchez, Pérez, Gómez, Ruiz, Moreno, Jiménez
