@@ -8,7 +8,11 @@ Start here, in reading order:
     fanout     many children under one deadline; the answer never waits for a child that does not obey
     facts      the one hook through which everything that happened is told
     breaker    stop asking what fails, then ask once
+    retry      ask again, inside the deadline and out of a budget
+    bulkhead   so many at once, the last places for what is urgent
     flight     many wait, one works
+    scopes     many come, the newest stays
+    tree       all of it as it is now, as text
 """
 
 from nurseries.breaker import (
@@ -20,6 +24,7 @@ from nurseries.breaker import (
     Permit,
     State,
 )
+from nurseries.bulkhead import Bulkhead, BulkheadPermit, BulkheadShed
 from nurseries.deadline import DetachedCutOff, Unbounded, detached, remaining, required, reserve, until, within
 from nurseries.facts import listening, tell
 from nurseries.fanout import fan_out
@@ -37,6 +42,9 @@ from nurseries.owners import (
     open_owner,
     owners,
 )
+from nurseries.retry import RetryBudget, RetryDenied, retry
+from nurseries.scopes import KeyedScopes, Place
+from nurseries.tree import task_tree
 
 __all__ = [
     "Backoff",
@@ -45,6 +53,9 @@ __all__ = [
     "BreakerHalfOpened",
     "BreakerOpened",
     "BreakerRule",
+    "Bulkhead",
+    "BulkheadPermit",
+    "BulkheadShed",
     "DetachedCutOff",
     "Doing",
     "ErrorsBecome",
@@ -52,11 +63,15 @@ __all__ = [
     "Flight",
     "Full",
     "Health",
+    "KeyedScopes",
     "Ok",
     "Outcome",
     "OwnedTaskFailed",
     "Owner",
     "Permit",
+    "Place",
+    "RetryBudget",
+    "RetryDenied",
     "ServiceRestarting",
     "Shed",
     "State",
@@ -72,6 +87,8 @@ __all__ = [
     "remaining",
     "required",
     "reserve",
+    "retry",
+    "task_tree",
     "tell",
     "until",
     "within",

@@ -20,7 +20,7 @@ all say the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 import trio
 
@@ -70,7 +70,7 @@ async def fan_out(
 class Family(Generic[T]):
     """The children of one fan-out: begun together, in one nursery under the owner."""
 
-    __slots__ = ("_alive", "_deadline", "_ended", "_left", "_none_alive", "_nursery", "_owner", "begun", "outcomes")
+    __slots__ = ("_alive", "_caller", "_deadline", "_ended", "_left", "_nursery", "_owner", "begun", "outcomes")
 
     def __init__(self, owner: Owner, deadline: float) -> None:
         self.begun: dict[str, Callable[[], Awaitable[T]]] = {}
@@ -78,7 +78,7 @@ class Family(Generic[T]):
         self._owner = owner
         self._deadline = deadline
         self._alive: set[str] = set()
-        self._none_alive = trio.Event()
+        self._caller: trio.lowlevel.Task | None = None
         self._left = False
         self._nursery: trio.Nursery | None = None
         self._ended: dict[str, Callable[[], None]] = {}
@@ -92,16 +92,40 @@ class Family(Generic[T]):
             return
         try:
             with trio.CancelScope(deadline=until):
-                await self._none_alive.wait()
+                await self._in_or_over(until)
         finally:
             self._leave()
+
+    async def _in_or_over(self, until: float) -> None:
+        """Wait till every outcome is in or the time is over.
+
+        A process that was held up can find `until` and the caller's own deadline both gone in the same moment. The
+        outcomes are there all the same, and an answer that is a little late is better than none: what comes at `until`
+        or after it is the end of the wait and no cancellation.
+        """
+        self._caller = trio.lowlevel.current_task()
+
+        def abort(_: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
+            if trio.current_time() < until:
+                self._caller = None
+                return trio.lowlevel.Abort.SUCCEEDED
+            self._wake()
+            return trio.lowlevel.Abort.FAILED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _wake(self) -> None:
+        if self._caller is not None:
+            trio.lowlevel.reschedule(self._caller)
+            self._caller = None
 
     def _leave(self) -> None:
         self._left = True
         if self._nursery is not None and self._alive:
             self._nursery.cancel_scope.cancel(reason="the caller has left")
-            for child in self._alive:
-                self._ended[child] = self._owner.late(child)
+            for child in self.begun:  # and not in the order of a set, which no seed repeats
+                if child in self._alive:
+                    self._ended[child] = self._owner.late(child)
 
     async def _live(self) -> None:
         if self._left:
@@ -131,4 +155,4 @@ class Family(Generic[T]):
         if outcome is not None:
             self.outcomes[child] = outcome
         if not self._alive:
-            self._none_alive.set()
+            self._wake()

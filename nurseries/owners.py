@@ -13,6 +13,7 @@ failing and begin anew once it has lived long enough to count as well.
 
 from __future__ import annotations
 
+import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -95,7 +96,7 @@ class Doing(StrEnum):
 
 @dataclass(slots=True)
 class Health:
-    """How a supervised service is: `since` on Trio's clock; `error` is the last one ever, or ''."""
+    """How a supervised service is: `since` on Trio's clock; `error` is the last that it came back from, or ''."""
 
     name: str
     since: float
@@ -226,10 +227,16 @@ class Owner:
 
 
 async def _raised_by(service: Callable[[], Awaitable[None]]) -> str:
-    errors: list[Exception] = []
-    with ErrorsBecome(errors.append):
+    """What it raised, in one line, or ''. What it raises when it is told to stop travels: it does not come back."""
+    raised = ""
+    try:
         await service()
-    return described(errors[0]) if errors else ""
+    except Exception as error:
+        if trio.current_effective_deadline() == -math.inf:
+            raise
+        raised = described(error)
+    await trio.lowlevel.checkpoint_if_cancelled()
+    return raised
 
 
 def owners() -> Mapping[trio.Nursery, Owner]:

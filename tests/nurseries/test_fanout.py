@@ -119,6 +119,13 @@ async def test_children_that_do_not_let_go_are_bounded_by_name_and_then_shed(aut
         assert again == {"deaf": Ok("done")}
 
 
+async def test_those_that_do_not_let_go_are_told_in_the_children_s_order(autojump_clock):
+    async with open_owner("requests", bound=10) as owner:
+        await fan_out({name: shielded(5) for name in "hotelbar"}, until=1, owner=owner)
+        await trio.sleep(1)
+        assert list(owner.overstaying) == list("hotelbar")
+
+
 async def test_many_that_obey_at_the_same_moment_are_not_taken_for_stragglers(autojump_clock):
     results = []
 
@@ -333,3 +340,35 @@ def test_whatever_the_children_do_the_caller_leaves_with_the_last_outcome_or_at_
                 assert isinstance(outcomes[name], expected)
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_a_process_held_up_past_both_deadlines_still_has_the_outcomes_f33(mock_clock):
+    """A stall lets the fan-out's time and its caller's own pass in one moment: what is in is given, not thrown away."""
+    async with open_owner("test", bound=8) as owner:
+
+        async def quick():
+            return 1
+
+        async def stalls():
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(5)
+            await trio.sleep_forever()
+
+        with within(1) as caller:
+            outcomes = await fan_out({"quick": quick, "stalls": stalls}, until=trio.current_time() + 0.9, owner=owner)
+            assert outcomes["quick"] == Ok(1)
+            assert isinstance(outcomes["stalls"], TimedOut)
+        assert not caller.cancelled_caught
+
+
+async def test_who_is_cancelled_before_the_time_is_over_is_cancelled(mock_clock):
+    async with open_owner("test", bound=8) as owner:
+
+        async def stalls():
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(0.5)
+            await trio.sleep_forever()
+
+        with within(0.5) as caller:
+            await fan_out({"stalls": stalls}, until=trio.current_time() + 0.9, owner=owner)
+        assert caller.cancelled_caught

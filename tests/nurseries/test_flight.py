@@ -115,6 +115,22 @@ async def test_work_that_shields_itself_holds_neither_its_waiters_nor_its_key(au
         assert owner.stragglers("jwks") == 0
 
 
+async def test_all_waiters_of_work_that_shields_itself_are_let_go_and_it_is_one_straggler(autojump_clock):
+    got = []
+    async with open_owner("flights", bound=4) as owner:
+        flight = Flight("jwks", owner)
+
+        async def wait():
+            got.append(await flight.join("iam", deaf(50), seconds=2))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(wait)
+        assert (got, trio.current_time()) == ([TimedOut(2)] * 3, 2)
+        await trio.sleep(1)
+        assert owner.stragglers("jwks") == 1
+
+
 async def test_a_key_whose_waiters_all_left_is_free_again_after_the_work_s_time(autojump_clock):
     async with open_owner("flights", bound=4) as owner:
         flight = Flight("jwks", owner)

@@ -196,6 +196,41 @@ async def test_an_error_beside_a_cancellation_is_a_fact_and_does_not_come_out_of
     assert facts == [OwnedTaskFailed("jobs", "settle", "OSError: while it was cleaning up")]
 
 
+async def fails_at_its_end():
+    try:
+        await trio.sleep_forever()
+    finally:
+        raise OSError("while it was cleaning up")
+
+
+@pytest.mark.parametrize("service", [fails_at_its_end, fails_while_cancelled])
+async def test_what_a_service_raises_when_it_is_told_to_stop_is_told_and_is_no_restart(autojump_clock, service):
+    facts = []
+    with listening(facts.append):
+        async with open_owner("jobs", bound=9) as owner:
+            owner.supervise("relay", service, jitter=lambda: 0)
+            await trio.testing.wait_all_tasks_blocked()
+    assert facts == [OwnedTaskFailed("jobs", "relay", "OSError: while it was cleaning up")]
+    assert owner.last_error == "OSError: while it was cleaning up"
+
+
+async def test_a_service_that_returns_when_it_is_told_to_stop_is_not_said_to_start_again(autojump_clock):
+    stopping = trio.Event()
+
+    async def service():
+        with trio.CancelScope(shield=True):
+            await stopping.wait()
+
+    facts = []
+    with listening(facts.append):
+        async with open_owner("jobs", bound=9) as owner:
+            owner.supervise("relay", service, jitter=lambda: 0)
+            await trio.testing.wait_all_tasks_blocked()
+            owner.cancel()
+            stopping.set()
+    assert facts == []
+
+
 async def test_what_is_no_error_ends_the_owner_as_it_would_any_nursery(autojump_clock):
     async def interrupted():
         await trio.lowlevel.checkpoint()
