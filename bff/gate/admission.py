@@ -1,0 +1,108 @@
+"""Rung 0: draining, overloaded, or too fast. Judged before anything is verified, since it must be cheap.
+
+    draining      this instance leaves: another one answers
+    overloaded    as many requests are under way as this process can answer in time; signing in has places kept, since a
+                  desk that cannot renew its session loses the other requests too
+    too fast      more than `rate` a second from one (address, device), or from one address
+
+Rates are token buckets on Trio's clock, kept as one number per key. A key names the address *and* the device, so that
+nobody can use up what a foreign device may do; the device is only claimed here (rung 4 judges it), which is why it is
+counted with the address that claims it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+import trio
+
+from bff.problem import Code, Problem
+from nurseries import Bulkhead, BulkheadPermit
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from bff.config import Rates
+
+IN_FLIGHT: Final = 512  # requests under way at once: at 1.8 ms of CPU each, more could not be answered within 0.8 s
+KEPT: Final = 64  # of them for signing in, renewing and signing out
+KEYS: Final = 16_384  # keys a table remembers
+DEVICE_BYTES: Final = 128  # of a claimed device id that count: a head may hold 32 KiB of it
+BURST: Final = 2.0  # seconds' worth of requests that may come at once
+TRY_AGAIN: Final = 1.0  # seconds, where nobody can know better
+_DUST: Final = 1e-9  # seconds: sums of floats may be off by less
+
+K = TypeVar("K", bound="Hashable")
+
+
+class Buckets(Generic[K]):
+    """A token bucket per key: `rate` a second, `burst` at once. A `rate` of 0 limits nothing.
+
+    At most `keys` are remembered. A bucket that is full again holds nothing to remember and is forgotten; while all are
+    in use the one that was used longest ago is, which gives its key a full one: a flood of keys costs memory for `keys`
+    of them, makes the limit looser, and never refuses anybody else.
+    """
+
+    __slots__ = ("_full_at", "_keys", "_patience", "_step")
+
+    def __init__(self, rate: float, burst: float, *, keys: int = KEYS) -> None:
+        self._step = 1.0 / rate if rate else 0.0
+        self._patience = (max(1.0, burst) - 1.0) * self._step + _DUST
+        self._keys = keys
+        self._full_at: OrderedDict[K, float] = OrderedDict()  # the Trio time at which a bucket will be full again
+
+    def __len__(self) -> int:
+        """How many keys are remembered."""
+        return len(self._full_at)
+
+    def wait(self, key: K) -> float:
+        """Seconds until `key` has a token; 0.0 when it has one now. Takes nothing."""
+        missing = self._full_at.get(key, 0.0) - trio.current_time() - self._patience
+        return max(0.0, missing)
+
+    def take(self, key: K) -> bool:
+        """Take one, if there is one."""
+        if not self._step:
+            return True
+        now = trio.current_time()
+        full_at = max(self._full_at.get(key, now), now)
+        if full_at - now > self._patience:
+            return False
+        self._full_at[key] = full_at + self._step
+        self._full_at.move_to_end(key)
+        self._forget(now)
+        return True
+
+    def _forget(self, now: float) -> None:
+        oldest = next(iter(self._full_at.values()))
+        while oldest <= now or len(self._full_at) > self._keys:
+            self._full_at.popitem(last=False)
+            oldest = next(iter(self._full_at.values()))
+
+
+class Admission:
+    """Who is let in to the gate at all. `draining` is set when the instance begins to leave."""
+
+    def __init__(self, rates: Rates, *, in_flight: int = IN_FLIGHT, kept: int = KEPT) -> None:
+        self.draining = False
+        self.places = Bulkhead("requests", in_flight, kept=kept)
+        self.passwords: Buckets[tuple[str, str]] = Buckets(rates.passwords / 60.0, rates.passwords)
+        self._devices: Buckets[tuple[str, bytes]] = Buckets(rates.requests, rates.requests * BURST)
+        self._addresses: Buckets[str] = Buckets(rates.address, rates.address * BURST)
+
+    def enter(self, address: str, device: bytes, *, urgent: bool = False) -> BulkheadPermit | Problem:
+        """A place for as long as the request lasts, or why not. Never waits; a refusal takes no token."""
+        if self.draining:
+            return Problem(Code.DRAINING, "this instance is shutting down", retry_after=TRY_AGAIN)
+        place = self.places.enter(urgent=urgent)
+        if place is None:
+            return Problem(Code.OVERLOADED, "as many requests as can be answered are under way", retry_after=TRY_AGAIN)
+        who = (address, device[:DEVICE_BYTES])
+        wait = max(self._devices.wait(who), self._addresses.wait(address))
+        if wait:
+            place.leave()
+            return Problem(Code.RATE_LIMITED, "the device or its address asks too fast", retry_after=wait)
+        self._devices.take(who)
+        self._addresses.take(address)
+        return place

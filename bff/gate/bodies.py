@@ -1,0 +1,73 @@
+"""What goes over the wire around a session (CONTRACT section 6): strict in what comes, and none of it ever printed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+
+from bff.upstreams.schemas.identity import PropertyName
+
+# Names become header fields (CONTRACT section 8) and keys: visible ASCII, and no comma, as in a token.
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[!-+\--~]+$")]
+Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+RefreshToken = Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
+
+
+class _Unprinted(msgspec.Struct, frozen=True):
+    """Holds a password or a token, and so never prints."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"
+
+
+class SignInBody(_Unprinted, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Who signs in, on which device."""
+
+    EXAMPLE: ClassVar[Any] = {
+        "tenant": "resort",
+        "operator": "ines",
+        "password": "ines-desk-2015",
+        "deviceId": "desk-1",
+    }
+    tenant: Name
+    operator: Name
+    password: Password
+    device_id: Name
+
+
+class RefreshBody(_Unprinted, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The refresh token that came with the last pair."""
+
+    EXAMPLE: ClassVar[Any] = {"refreshToken": "the refresh token of the last answer"}
+    refresh_token: RefreshToken
+
+
+class SessionBody(_Unprinted, frozen=True, rename="camel"):
+    """What signing in and renewing give (CONTRACT section 6). `expires_in` in seconds."""
+
+    token_type: str
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    session_id: str
+    tenant_id: str
+    operator_id: str
+    properties: tuple[PropertyName, ...]
+
+
+class PropertyInScope(msgspec.Struct, frozen=True):
+    """A property that the session reaches."""
+
+    id: str
+
+
+class InHandBody(msgspec.Struct, frozen=True, rename="camel"):
+    """The session in hand, as its token has it; `expires_at` is the access token's end."""
+
+    session_id: str
+    tenant_id: str
+    operator_id: str
+    device_id: str
+    properties: tuple[PropertyInScope, ...]
+    expires_at: str

@@ -1,0 +1,220 @@
+"""The ladder: CONTRACT's rungs 0 to 7 as one flat list. The first rung that holds answers, however many others would.
+
+    request ──► 0 admission ──► 1 token ──► 2 proof ──► 3 session ──► ... ──► 7 tier ──► Pass
+                   └─ Problem      └─ Problem   └─ Problem
+
+Rungs 8 and 9 belong to mutations, and stand at their head. The body is read by whoever has a `Pass`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bff.facts import RungRefused
+from bff.gate import rungs
+from bff.gate.admission import Admission
+from bff.gate.forwarded import Front, make_front
+from bff.gate.replay import ReplayWindow
+from bff.gate.rungs import Way
+from bff.gate.standing import Ended, TenantStates
+from bff.gate.token import TokenJudge
+from bff.model import Down
+from bff.stores.tier import Standing
+from bff.upstreams.jwks import Keys
+from nurseries import tell, within
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import ExitStack
+
+    from bff.config import Settings
+    from bff.gate.rungs import Refused
+    from bff.model import Claims, Jkt, PropertyId
+    from bff.outside import Outside
+    from bff.problem import Problem
+    from bff.stores.tier import Presented, SessionBlob, SessionTier
+    from bff.upstreams.client import Upstreams
+    from bff.wire.asgi import Request
+    from bff.wire.trace import ServerTiming
+    from nurseries import Owner
+
+
+WARM_SECONDS: Final = 5.0
+STRANGERS: Final = 100_000  # proofs without a token that are remembered at once
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One row of CONTRACT's table: its number there, its name, why it stands at that place, and who judges it."""
+
+    number: int
+    name: str
+    why: str
+    judge: Callable[[Way], Awaitable[Refused | None]]
+
+
+LADDER: Final = (
+    Rung(
+        0,
+        "draining, overloaded, too fast",
+        "cheap: who is turned away here has cost no signature",
+        rungs.admission,
+    ),
+    Rung(
+        1,
+        "an access token of iam's",
+        "without it nobody is known, and a proof has nothing to be bound to",
+        rungs.token,
+    ),
+    Rung(
+        2,
+        "a proof of this request, for the first time",
+        "before a word is said of the session: who stole a token learns nothing by it",
+        rungs.proof,
+    ),
+    Rung(
+        3,
+        "the token's time, the session's end",
+        "the key is the right one, its time is over: the desk renews, and all the rest can wait",
+        rungs.session,
+    ),
+    Rung(
+        4,
+        "the session's device",
+        "a session that lives, on a machine that is not its own: the tenant is none of its business",
+        rungs.device,
+    ),
+    Rung(
+        5,
+        "the tenant's standing",
+        "told to the tenant's own desks alone; while it is suspended no property is anybody's",
+        rungs.tenant,
+    ),
+    Rung(
+        6,
+        "the property asked for",
+        "what is asked is looked at once it is clear who asks, and that he may ask at all",
+        rungs.property_asked,
+    ),
+    Rung(
+        7,
+        "the session tier",
+        "last: the request is in order, and this house alone is what cannot serve it",
+        rungs.tier,
+    ),
+)
+DOORSTEP: Final = tuple(rung for rung in LADDER if rung.number in {0, 2})
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Everything that the rungs judge by. Made by `make_gate`.
+
+    Proofs without a token have a window of their own, `strangers`: anybody can make as many keys as he likes, and must
+    not fill the memory on which everybody else's requests depend. No request can be judged by both, since a proof is
+    bound to its method and URL.
+    """
+
+    admission: Admission
+    front: Front
+    keys: Keys
+    tokens: TokenJudge
+    window: ReplayWindow
+    strangers: ReplayWindow
+    tier: SessionTier
+    tenants: TenantStates
+    ended: Ended
+    outside: Outside
+
+    async def warm(self) -> None:
+        """Read iam's keys before the first desk needs them, if iam is there already."""
+        with within(WARM_SECONDS):
+            await self.keys.warm()
+
+
+def make_gate(settings: Settings, outside: Outside, tier: SessionTier, upstreams: Upstreams, owner: Owner) -> Gate:
+    """The gate of one process; `owner` holds what it asks for in the background."""
+    keys = Keys(upstreams, owner, entropy=outside.entropy)
+    return Gate(
+        admission=Admission(settings.rates),
+        front=make_front(settings.public_origin, settings.trusted_proxies),
+        keys=keys,
+        tokens=TokenJudge(keys, issuer=settings.token_issuer, now=outside.now),
+        window=ReplayWindow(),
+        strangers=ReplayWindow(bound=STRANGERS),
+        tier=tier,
+        tenants=TenantStates(upstreams, tier, owner, outside.entropy),
+        ended=Ended(),
+        outside=outside,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a route asks of who comes: the session tier (rung 7); `urgent`, to be let in while the house is full."""
+
+    tier: bool = False
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Who came all the way up. `property` is the one in the query, None where there is none.
+
+    `blob` is what the tier keeps of the session: None where it keeps nothing, or is down (`tier_down`).
+    """
+
+    claims: Claims
+    jkt: Jkt
+    property: PropertyId | None
+    blob: SessionBlob | None
+    tier_down: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Knocked:
+    """Who came to sign in or to renew: a key that was proved, and nobody yet.
+
+    `presented` is the proof as the tier knows it: to show it once more under its nonce is no replay, and reads more
+    once the tenant and the session are known.
+    """
+
+    jkt: Jkt
+    presented: Presented
+    tier_down: bool
+
+
+async def climb(
+    gate: Gate, request: Request, demands: Demands, *, stay: ExitStack, timing: ServerTiming
+) -> Pass | Problem:
+    """Rungs 0 to 7. The place that rung 0 gives is held in `stay`, until whoever called leaves that.
+
+    Needs a finite deadline above it and raises `nurseries.Unbounded` without one.
+    """
+    way = Way(gate, request, demands, stay, timing)
+    problem = await _up(LADDER, way)
+    if problem is not None:
+        return problem
+    assert way.token is not None and way.presented is not None
+    blob = way.standing.blob if isinstance(way.standing, Standing) else None
+    return Pass(way.token.claims, way.presented.jkt, way.property, blob, isinstance(way.standing, Down))
+
+
+async def knock(gate: Gate, request: Request, *, stay: ExitStack, timing: ServerTiming) -> Knocked | Problem:
+    """Rungs 0 and 2 for who has no token yet (a proof without `ath`); let in while the house is full. See `climb`."""
+    way = Way(gate, request, Demands(urgent=True), stay, timing)
+    problem = await _up(DOORSTEP, way)
+    if problem is not None:
+        return problem
+    assert way.presented is not None
+    return Knocked(way.presented.jkt, way.presented, isinstance(way.standing, Down))
+
+
+async def _up(ladder: tuple[Rung, ...], way: Way) -> Problem | None:
+    for rung in ladder:
+        refused = await rung.judge(way)
+        if refused is not None:
+            tell(RungRefused(rung.number, refused.problem.code.word, refused.why))
+            return refused.problem
+    return None

@@ -1,0 +1,220 @@
+"""What each rung looks at, and what it answers: one function per rung, in the ladder's order.
+
+A rung sees the request on its `Way` and adds to it what it found out; None means that it does not hold. Only rungs 1
+and 2 may wait, for iam's keys and for the session tier, each with a bound of its own below the deadline.
+
+The session tier is asked once, at rung 2, for all that the rungs above it need: was this proof seen, is this session
+revoked, how does this tenant stand. Its answer, or `Down`, is carried up, and each rung judges its own part of it: the
+order of the answers is the order of the ladder and never that of the asking.
+
+A proof is used up by being accepted, whatever a later rung says. It enters this process's window first, in a step that
+no other task can interrupt, and then the tier, and it counts only where both call it fresh. A desk that is refused at
+rung 3 or above makes a new proof for its next try, as it does for every request (RFC 9449, 11.1). With the tier down or
+silent the window decides alone, and a read goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
+
+import trio
+
+from bff.facts import ReplayBlocked
+from bff.gate.proof import WINDOW, BadProof, Proof, judge_proof
+from bff.gate.replay import Verdict
+from bff.gate.token import BadToken, Token
+from bff.model import Claims, Down, PropertyId
+from bff.problem import Code, FieldError, Problem
+from bff.stores.tier import Presented, Standing
+from bff.upstreams.client import Missed, Reason
+from nurseries import required, tell, within
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from bff.gate.ladder import Demands, Gate
+    from bff.wire.asgi import Request
+    from bff.wire.trace import ServerTiming
+
+TIER_PART: Final = 0.1  # of what is left of the deadline: the longest that the session tier is waited for, and never
+TIER_SECONDS: Final = 0.1  # more than this where a request can do without it,
+TIER_NEEDED_SECONDS: Final = 0.5  # or than this where it cannot
+REMEMBERED: Final = (
+    2 * WINDOW + 5.0
+)  # seconds a proof is kept: it may be valid from 60 s before its `iat` to 60 s after
+TRY_AGAIN: Final = 1.0  # seconds, where nobody can know better
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What a rung answers with; `why` is the rule, from a fixed set."""
+
+    problem: Problem
+    why: str
+
+
+class Way:
+    """One request on its way up, and what was found out of it so far."""
+
+    __slots__ = ("demands", "gate", "presented", "property", "request", "standing", "stay", "timing", "token")
+
+    def __init__(self, gate: Gate, request: Request, demands: Demands, stay: ExitStack, timing: ServerTiming) -> None:
+        self.gate = gate
+        self.request = request
+        self.demands = demands
+        self.stay = stay
+        self.timing = timing
+        self.token: Token | None = None
+        self.presented: Presented | None = None
+        self.standing: Standing | Down = Down("not asked")
+        self.property: PropertyId | None = None
+
+    @property
+    def claims(self) -> Claims:
+        assert self.token is not None, "rung 1 comes before whatever asks for claims"
+        return self.token.claims
+
+
+async def admission(way: Way) -> Refused | None:
+    """Rung 0: draining, overloaded, or too fast. The place is held in `stay`; nothing is verified, and nobody waits."""
+    gate, request = way.gate, way.request
+    device = request.first(b"x-device-id") or b""
+    place = gate.admission.enter(gate.front.address(request), device, urgent=way.demands.urgent)
+    if isinstance(place, Problem):
+        return Refused(place, place.code.word.lower())
+    way.stay.enter_context(place)
+    return None
+
+
+async def token(way: Way) -> Refused | None:
+    """Rung 1: an access token that iam signed for this audience. One past its end is still iam's: that is rung 3."""
+    verdict = await way.gate.tokens.judge(way.request.all(b"authorization"))
+    if isinstance(verdict, Token):
+        way.token = verdict
+        return None
+    if isinstance(verdict, BadToken):
+        return Refused(Problem(Code.SESSION_REQUIRED, "a DPoP access token of iam is needed"), verdict.why)
+    return Refused(_without_keys(verdict), "keys")
+
+
+def _without_keys(missed: Missed) -> Problem:
+    """The keys were never read: nobody can be judged, and nobody is called a stranger for it."""
+    code = Code.SCHEMA_DRIFT if missed.reason is Reason.SCHEMA_DRIFT else Code.UPSTREAM_UNAVAILABLE
+    wait = missed.retry_after or TRY_AGAIN
+    return Problem(code, "iam's keys could not be read yet", upstream="iam", retry_after=wait)
+
+
+async def proof(way: Way) -> Refused | None:
+    """Rung 2: a proof of this very request (RFC 9449, 4.3), accepted for the first time."""
+    gate, request, bound = way.gate, way.request, way.token
+    now = gate.outside.now()
+    judged = judge_proof(
+        request.all(b"dpop"),
+        method=request.method,
+        url=f"{gate.front.origin(request)}{request.path}",
+        now=now,
+        token=bound.raw if bound is not None else None,
+        jkt=bound.claims.jkt if bound is not None else None,
+    )
+    if isinstance(judged, BadProof):
+        return _not_proved(judged.why)
+    window = gate.window if bound is not None else gate.strangers
+    verdict = window.claim(judged.jkt, judged.jti, now)
+    if verdict is Verdict.FULL:  # what cannot be remembered cannot be accepted (F-41)
+        return _not_proved("window full")
+    if verdict is Verdict.SEEN:
+        tell(ReplayBlocked("window"))
+        return _not_proved("replayed")
+    way.standing = await _asked(way, judged)
+    if isinstance(way.standing, Standing) and not way.standing.fresh:
+        tell(ReplayBlocked("tier"))
+        return _not_proved("replayed")
+    return None
+
+
+def _not_proved(why: str) -> Refused:
+    return Refused(Problem(Code.DPOP_INVALID, f"the proof does not hold: {why}"), why)
+
+
+async def _asked(way: Way, judged: Proof) -> Standing | Down:
+    """The one question to the session tier, and its answer in time or none."""
+    gate = way.gate
+    tenant_id, session_id = (way.claims.tenant, way.claims.session) if way.token is not None else (None, None)
+    way.presented = Presented(
+        tenant=tenant_id,
+        session=session_id,
+        jkt=judged.jkt,
+        jti=judged.jti,
+        nonce=gate.outside.identifier(),
+        ttl=REMEMBERED,
+    )
+    most = TIER_NEEDED_SECONDS if way.demands.tier else TIER_SECONDS
+    began = trio.current_time()
+    standing: Standing | Down = Down("it did not answer in time")
+    with within(min(most, TIER_PART * required("session tier"))):
+        standing = await gate.tier.present(way.presented)
+    way.timing.add("session-tier", trio.current_time() - began)
+    return standing
+
+
+async def session(way: Way) -> Refused | None:
+    """Rung 3: a token within its time, of a session that was not ended."""
+    claims = way.claims
+    if way.gate.outside.now() >= claims.expires_at:  # RFC 7519, 4.1.4: on or after
+        return Refused(Problem(Code.SESSION_EXPIRED, "the access token has ended: renew it"), "expired")
+    revoked = isinstance(way.standing, Standing) and way.standing.revoked
+    if revoked or way.gate.ended.holds(claims.tenant, claims.session):
+        return Refused(Problem(Code.SESSION_EXPIRED, "the session was ended: sign in again"), "revoked")
+    return None
+
+
+async def device(way: Way) -> Refused | None:
+    """Rung 4: exactly one `X-Device-Id`, the one that signed in."""
+    if way.request.all(b"x-device-id") == (way.claims.device.encode(),):
+        return None
+    return Refused(Problem(Code.DEVICE_MISMATCH, "X-Device-Id is not the session's device"), "device")
+
+
+async def tenant(way: Way) -> Refused | None:
+    """Rung 5: a tenant that is not suspended, as far as anybody knows. Nobody waits for tenant-service here."""
+    tenants = way.gate.tenants
+    tenants.look(way.claims, way.standing)
+    if tenants.suspended(way.claims.tenant, way.standing):
+        return Refused(Problem(Code.TENANT_SUSPENDED, "the tenant is suspended"), "suspended")
+    return None
+
+
+async def property_asked(way: Way) -> Refused | None:
+    """Rung 6: exactly one `propertyId`, one of `props`; or none at all.
+
+    An empty one is a mistake of whoever wrote it, not the wish for none; of two, the desk and this server might each
+    mean another one.
+    """
+    try:
+        pairs = parse_qsl(way.request.query, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        return _invalid("the query is not UTF-8")
+    named = [value for name, value in pairs if name == "propertyId"]
+    if not named:
+        return None
+    if len(named) > 1 or not named[0]:
+        return _invalid("it is given once, and not empty")
+    way.property = PropertyId(named[0])
+    if way.property not in way.claims.properties:
+        return Refused(Problem(Code.PROPERTY_OUT_OF_SCOPE, "the property is not in the operator's scope"), "scope")
+    return None
+
+
+def _invalid(message: str) -> Refused:
+    errors = (FieldError("propertyId", message),)
+    return Refused(Problem(Code.VALIDATION_FAILED, f"propertyId: {message}", errors=errors), "query")
+
+
+async def tier(way: Way) -> Refused | None:
+    """Rung 7: the session tier, where the request cannot do without."""
+    if way.demands.tier and isinstance(way.standing, Down):
+        problem = Problem(Code.CACHE_UNAVAILABLE, "the session tier does not answer", retry_after=TRY_AGAIN)
+        return Refused(problem, "down")
+    return None
