@@ -117,9 +117,8 @@ class _Look:
         try:
             with within(self.patience):
                 found = await self.room.cache.get_many([widget.key(self.whose) for widget in kept])
-                now = self.room.outside.now()
                 for widget, answer in zip(kept, found, strict=True):
-                    memory = remembered(widget, answer, self.whose.claims.tenant, now)
+                    memory = remembered(widget, answer, self.whose.claims.tenant)
                     if memory is not None:
                         self.memory[widget.name] = memory
         finally:
@@ -131,7 +130,7 @@ class _Look:
         if widget.fresh:
             with within(self.patience):
                 await self.looked_up.wait()
-            if fresh(widget, self.memory.get(widget.name)):
+            if fresh(widget, self.memory.get(widget.name), self.room.outside.now()):
                 return None
         return await self.room.upstreams.ask(widget.call(self.whose), self.journey, self.common)
 
@@ -139,15 +138,16 @@ class _Look:
         """The answer, and what is worth keeping of it."""
         bodies: dict[str, WidgetBody] = {}
         entries = []
+        now = self.room.outside.now()
         for widget in WIDGETS:
             result = settled(outcomes[widget.name])
             memory = self.memory.get(widget.name)
-            sight = shown(widget, result, memory)
+            sight = shown(widget, result, memory, now)
             self._place(widget, sight, bodies)
-            entry = to_keep(widget, self.whose, result, memory)
+            entry = to_keep(widget, self.whose, result, memory, now)
             if entry is not None:
                 entries.append(entry)
-        body = DashboardBody(self.whose.property, rfc3339(self.room.outside.now()), self.partial, deadline_ms, bodies)
+        body = DashboardBody(self.whose.property, rfc3339(now), self.partial, deadline_ms, bodies)
         return Answer(200, msgspec.json.encode(body)), entries
 
     def _place(self, widget: Widget, sight: Shown, bodies: dict[str, WidgetBody]) -> None:

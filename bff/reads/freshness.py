@@ -6,8 +6,11 @@
     it did not; nothing kept             skeleton, with the reason
 
 What is kept is the answer as it came, and it is parsed again when it is read: a deployment that changed a struct, or a
-key that met another tenant's answer, shows as a miss and never as data (F-30). What is kept is renewed once it is older
-than a part of its keep, so that a busy desk does not write the same board at each look.
+key that met another tenant's answer, shows as a miss and never as data (F-30). It is renewed when the answer differs or
+the old one has come of age, so that a busy desk does not write the same board at each look, and what is shown in an
+outage is still the last that was known.
+
+Ages are judged when the answer is composed, not when the cache was read: in between lies the whole deadline.
 """
 
 from __future__ import annotations
@@ -23,16 +26,23 @@ if TYPE_CHECKING:
     from bff.model import TenantId
     from bff.reads.widgets import Whose, Widget
 
-RENEW_PART = 1 / 12
+RENEW_SECONDS = 1.0  # the same answer is not written again before: so much of its keep may be lost
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A kept answer that still parses: `age` in seconds."""
+    """A kept answer that still parses: true at `as_of`, in POSIX seconds."""
 
     value: Any
-    as_of: float
-    age: float
+    kept: Kept
+
+    @property
+    def as_of(self) -> float:
+        return self.kept.as_of
+
+    def age(self, now: float) -> float:
+        """Seconds at `now`; none for an answer that an instance with a faster clock has kept."""
+        return max(0.0, now - self.kept.as_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,39 +55,38 @@ class Shown:
     reason: str = ""
 
 
-def remembered(widget: Widget, kept: Kept | None, tenant: TenantId, now: float) -> Remembered | None:
-    """What is kept for `widget` if it may still be shown at all at `now`, in POSIX seconds."""
+def remembered(widget: Widget, kept: Kept | None, tenant: TenantId) -> Remembered | None:
+    """What is kept for `widget`, if it can be read."""
     if kept is None:
         return None
-    age = max(0.0, now - kept.as_of)
-    if age >= widget.keep:
-        return None
     value = parsed(kept.body, widget.operation.decoder, tenant)
-    return None if isinstance(value, Drift) else Remembered(value, kept.as_of, age)
+    return None if isinstance(value, Drift) else Remembered(value, kept)
 
 
-def fresh(widget: Widget, memory: Remembered | None) -> bool:
-    """Whether the service need not be asked."""
-    return memory is not None and memory.age < widget.fresh
+def fresh(widget: Widget, memory: Remembered | None, now: float) -> bool:
+    """Whether the service need not be asked at `now`, in POSIX seconds."""
+    return memory is not None and memory.age(now) < widget.fresh
 
 
-def shown(widget: Widget, result: Got | Missed | None, memory: Remembered | None) -> Shown:
-    """The rule above; `result` is None where nobody was asked."""
+def shown(widget: Widget, result: Got | Missed | None, memory: Remembered | None, now: float) -> Shown:
+    """The rule above, at `now`; `result` is None where nobody was asked."""
     if isinstance(result, Got):
         data = widget.shown(result.value)
-        return Shown("ok", data, result.at) if data is not None else Shown("skeleton", reason="SCHEMA_DRIFT")
+        return Shown("ok", data, result.at) if data is not None else Shown("skeleton", reason=Reason.SCHEMA_DRIFT.value)
     if memory is not None and result is None:
         return Shown("ok", widget.shown(memory.value), memory.as_of)
-    if memory is not None:
+    if memory is not None and memory.age(now) < widget.keep:
         return Shown("stale", widget.shown(widget.stale(memory.value)), memory.as_of)
     reason = result.reason if result is not None else Reason.UPSTREAM_TIMEOUT
     return Shown("skeleton", reason=reason.value)
 
 
-def to_keep(widget: Widget, whose: Whose, result: Got | Missed | None, memory: Remembered | None) -> Entry | None:
+def to_keep(
+    widget: Widget, whose: Whose, result: Got | Missed | None, memory: Remembered | None, now: float
+) -> Entry | None:
     """What is to be written after the answer, if anything."""
     if not (widget.cached and isinstance(result, Got)):
         return None
-    if memory is not None and memory.age < widget.keep * RENEW_PART and not widget.fresh:
+    if memory is not None and memory.kept.body == result.body and memory.age(now) < RENEW_SECONDS:
         return None
     return Entry(widget.key(whose), Kept(result.at, result.body), widget.keep)

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from bff.facts import SchemaDrifted
 from bff.stores.cache import CacheKey
 from bff.upstreams import services
 from bff.upstreams.client import Call
+from bff.upstreams.drift import UNREADABLE, described
 from bff.upstreams.schemas.money import Kpis, Tile
 from bff.upstreams.schemas.signals import Cursor
+from nurseries import tell
 
 if TYPE_CHECKING:
     from bff.model import Claims, PropertyId
@@ -110,20 +113,30 @@ _TILE = msgspec.json.Decoder(Tile, strict=True)
 _TILE_ID = msgspec.json.Decoder(_TileId)
 
 
-def _tile(raw: msgspec.Raw) -> ShownTile | SkeletonTile:
+def _tile(place: int, raw: msgspec.Raw) -> ShownTile | SkeletonTile:
     try:
         tile = _TILE.decode(raw)
-    except msgspec.MsgspecError:
-        try:
-            return SkeletonTile(_TILE_ID.decode(raw).id)
-        except msgspec.MsgspecError:
-            return SkeletonTile(None)
+    except UNREADABLE as error:
+        drift = described(error)
+        path = f"$.tiles[{place}]{drift.path.removeprefix('$')}"
+        tell(SchemaDrifted(services.KPIS.service, services.KPIS.name, path, drift.message))
+        return SkeletonTile(_id_of(raw))
     return ShownTile(tile.id, tile.label, tile.value, tile.unit, tile.trend)
 
 
+def _id_of(raw: msgspec.Raw) -> str | None:
+    try:
+        return _TILE_ID.decode(raw).id
+    except UNREADABLE:
+        return None
+
+
 def tiles(kpis: Kpis) -> ShownKpis | None:
-    """The tiles that parsed, and a skeleton for each that did not; None when there is not one to show (F-14)."""
-    shown = tuple(_tile(raw) for raw in kpis.tiles)
+    """The tiles that parsed, and a skeleton for each that did not; None when there is not one to show (F-14).
+
+    A tile that drifted is told as any drift is (F-15): on-call hears of it though the widget is still there.
+    """
+    shown = tuple(_tile(place, raw) for place, raw in enumerate(kpis.tiles))
     if not any(isinstance(tile, ShownTile) for tile in shown):
         return None
     return ShownKpis(kpis.tenant_id, kpis.property_id, kpis.date, shown)

@@ -26,7 +26,7 @@ import trio
 
 from bff.facts import SchemaDrifted, Surprised, UpstreamCalled
 from bff.problem import Code, Problem
-from bff.upstreams.drift import Drift, parsed
+from bff.upstreams.drift import UNREADABLE, Drift, parsed
 from bff.wire.exchange import Origin, Prepared, Reply
 from bff.wire.pool import Crowded, Pool
 from bff.wire.trace import ServerTiming, Trace, timeout_field
@@ -164,7 +164,10 @@ class Upstreams:
         return {name: settled(outcome) for name, outcome in outcomes.items()}
 
     async def one(self, call: Call, journey: Journey) -> Got | Missed:
-        """One call, by the operation's own budget or what is left of the deadline around it."""
+        """One call, by the operation's own budget or what is left of the deadline around it.
+
+        Where that deadline is the earlier one, it is left by cancellation: whoever has more to say keeps time for it.
+        """
         until = trio.current_time() + min(required(call.operation.service), call.operation.seconds)
         name = f"{call.operation.service}.{call.operation.name}"
         return (await self.gather({name: call}, journey, until=until))[name]
@@ -178,6 +181,7 @@ class Upstreams:
             tell(UpstreamCalled(operation.service, operation.name, Reason.BREAKER_OPEN.value, 0.0))
             return self._not_asked(operation)
         began = trio.current_time()
+        deadline = trio.current_effective_deadline()
         said = "cancelled"
         try:
             with permit:
@@ -185,7 +189,7 @@ class Upstreams:
             said = "ok" if isinstance(result, Got) else result.reason.value
             return result
         except trio.Cancelled:
-            if trio.current_time() - began >= left:
+            if trio.current_time() >= deadline:
                 said = Reason.UPSTREAM_TIMEOUT.value
             raise
         finally:
@@ -207,7 +211,7 @@ class Upstreams:
     async def _exchange(
         self, call: Call, journey: Journey, common: tuple[tuple[bytes, bytes], ...], left: float, permit: Permit
     ) -> Got | Missed:
-        began = trio.current_time()
+        deadline = trio.current_effective_deadline()
         try:
             reply = await self._pool.fetch(self._prepared(call, journey, common, left))
         except Crowded:
@@ -216,8 +220,7 @@ class Upstreams:
             permit.failed()
             return Missed(Reason.UPSTREAM_UNAVAILABLE, _why(error))
         except trio.Cancelled:
-            waited = trio.current_time() - began
-            if waited >= left and waited >= FAIR_PART * call.operation.seconds:
+            if trio.current_time() >= deadline and left >= FAIR_PART * call.operation.seconds:
                 permit.failed()
             raise
         return self._judged(call.operation, reply, journey, permit)
@@ -290,7 +293,7 @@ def settled(outcome: Outcome[Got | Missed]) -> Got | Missed:
 def _refused(reply: Reply) -> Missed:
     try:
         code = _REFUSAL.decode(reply.body).code or None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         code = None
     return Missed(Reason.UPSTREAM_UNAVAILABLE, f"status {reply.status}", status=reply.status, code=code)
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from bff.model import TenantId
 
 T = TypeVar("T")
+# What decoding may raise: for text that is no UTF-8 and for nesting without end msgspec has no error of its own.
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _WHERE = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>[^`]+)`)?", re.DOTALL)
 
 
@@ -26,13 +28,13 @@ class Drift:
     message: str
 
 
-def described(error: msgspec.MsgspecError | UnicodeDecodeError) -> Drift:
-    """The drift behind a decoding error; the message holds types and names, never values of the answer."""
+def described(error: Exception) -> Drift:
+    """The drift behind one of `UNREADABLE`; the message holds types and names, never values of the answer."""
     if isinstance(error, msgspec.ValidationError):
         found = _WHERE.fullmatch(str(error))
         if found:
             return Drift(found["path"] or "$", found["what"])
-    return Drift("$", "not JSON")
+    return Drift("$", "nested too deeply" if isinstance(error, RecursionError) else "not JSON")
 
 
 def parsed(body: bytes, decoder: msgspec.json.Decoder[T], tenant: TenantId | None) -> T | Drift:
@@ -43,7 +45,7 @@ def parsed(body: bytes, decoder: msgspec.json.Decoder[T], tenant: TenantId | Non
     try:
         value = decoder.decode(body)
         owner: Any = getattr(value, "tenant_id", None)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         return described(error)
     if tenant is not None and owner != tenant:
         return Drift("$.tenantId", "the answer belongs to another tenant")

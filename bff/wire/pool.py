@@ -103,6 +103,11 @@ class Pool:
         """How many connections lie idle."""
         return len(self._free)
 
+    @property
+    def lent(self) -> int:
+        """How many exchanges are under way."""
+        return sum(shelf.busy for shelf in self._shelves.values())
+
     async def fetch(self, prepared: Prepared) -> Reply:
         """Send `prepared`, read the whole answer.
 

@@ -1,0 +1,188 @@
+"""The door: the whole way of a request on one screen.
+
+    head ─► route (404, 405) ─► deadline ─► gate ─► body ─► room ─► answer or problem ─► out
+
+The deadline is set here, once, from the moment the head was read; everything below only asks how much of it is left.
+It ends a little before the contract's, so that what is to be said then is said in time. A room that obeys it is cut off
+there; one that would not (because it shields something) must wait for outcomes and not for tasks, as the dashboard does
+(`nurseries.fan_out`): no scope around a room can hurry it.
+
+A place of rung 0 is held until there is an answer. Sending it is the edge's time: a peer that reads slowly takes up a
+connection, of which there is another bound, and not a place in the house.
+
+A bug is an `INTERNAL` with an id, told as a fact together with that id, and costs nobody else anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from bff.facts import RequestServed, Surprised
+from bff.gate.ladder import Demands, Knocked, Pass, climb, knock
+from bff.model import Answer
+from bff.problem import Code, FieldError, Problem, render
+from bff.routes import ROUTES, Asks, Found, Route, find
+from bff.upstreams.client import Journey
+from bff.upstreams.drift import UNREADABLE
+from bff.upstreams.drift import described as drift_of
+from bff.wire.asgi import ASGI3, ClientLeft, Receive, Request, Scope, Send, failure, read_body, request_of, send
+from bff.wire.trace import ServerTiming, Trace
+from nurseries import remaining, tell, until, within
+
+if TYPE_CHECKING:
+    from bff.gate.ladder import Gate
+    from bff.outside import Outside
+
+SHORTEST_DEADLINE_MS: Final = 50
+SEND_SECONDS: Final = 10.0  # a peer that does not take its answer is not waited for longer
+# What is kept of a deadline, in seconds, and at most which part of it:
+RESERVE: Final = 0.01  # for saying that nothing came in time
+BODY_RESERVE: Final = 0.05  # for saying that a body did not
+RESERVE_PART: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request that has passed the gate. `body` is its route's struct, or None; `who` what the gate found out."""
+
+    request: Request
+    found: Found
+    journey: Journey
+    who: Pass | Knocked | None
+    body: Any
+    deadline_ms: int
+
+
+Room = Callable[[Visit], Awaitable["Answer | Problem"]]
+
+
+def make_app(outside: Outside, gate: Gate, rooms: Mapping[str, Room]) -> ASGI3:
+    """The ASGI application. `rooms` has one for each `room` of the routes' table; raises `KeyError` for one missing."""
+    return Door(outside, gate, {route.room: rooms[route.room] for route in ROUTES}).serve
+
+
+class Door:
+    """Where every request comes in and every answer goes out."""
+
+    def __init__(self, outside: Outside, gate: Gate, rooms: Mapping[str, Room]) -> None:
+        self._outside = outside
+        self._gate = gate
+        self._rooms = rooms
+
+    async def serve(self, scope: Scope, receive: Receive, out: Send) -> None:
+        """One request, from its head to its answer. ASGI, of type `http` alone."""
+        if scope["type"] != "http":
+            raise NotImplementedError(f"no {scope['type']} here")
+        began = trio.current_time()
+        request = request_of(scope)
+        request_id = self._outside.identifier()
+        timing = ServerTiming()
+        found = find(request.method, request.path)
+        try:
+            result = await self._walk(request, found, timing, receive) if isinstance(found, Found) else _nowhere(found)
+        except Exception as error:  # the border of a request: a bug in a room is this request's problem alone
+            bug = failure(error)
+            tell(Surprised(f"{_pattern(found)}, request {request_id}, {bug.where}", bug.error))
+            result = Problem(Code.INTERNAL, "something went wrong here; requestId says where to look")
+        answer = render(result, request_id) if isinstance(result, Problem) else result
+        await _send(answer, request_id, timing, out)
+        word = result.code.word if isinstance(result, Problem) else ""
+        tell(RequestServed(_pattern(found), request.method, answer.status, word, trio.current_time() - began))
+
+    async def _walk(self, request: Request, found: Found, timing: ServerTiming, receive: Receive) -> Answer | Problem:
+        """The deadline, and the place in the house, for as long as the request needs them."""
+        asked = _asked_deadline(request)
+        seconds = found.route.seconds if isinstance(asked, Problem) else min(found.route.seconds, asked)
+        over = trio.current_time() + seconds - min(RESERVE, RESERVE_PART * seconds)
+        with ExitStack() as stay, until(over):
+            who = await self._gated(request, found.route, stay, timing)
+            if isinstance(who, Problem):
+                return who
+            if isinstance(asked, Problem):
+                return asked
+            body = await _body(request, found.route, receive)
+            if isinstance(body, Problem):
+                return body
+            journey = Journey(Trace.parse(request.first(b"traceparent"), self._outside.entropy), timing)
+            if isinstance(who, Pass):
+                journey = _on_behalf(who, journey)
+                if found.route.property and who.property is None:
+                    return _invalid("propertyId", "a property is needed")
+            visit = Visit(request, found, journey, who, body, round(seconds * 1000))
+            return await self._rooms[found.route.room](visit)
+        return Problem(Code.UPSTREAM_TIMEOUT, "there was no answer before the deadline")
+
+    async def _gated(
+        self, request: Request, route: Route, stay: ExitStack, timing: ServerTiming
+    ) -> Pass | Knocked | Problem | None:
+        if route.gate is Asks.CLIMB:
+            demands = Demands(tier=route.tier, urgent=route.urgent)
+            return await climb(self._gate, request, demands, stay=stay, timing=timing)
+        if route.gate is Asks.KNOCK:
+            return await knock(self._gate, request, stay=stay, timing=timing)
+        return None
+
+
+async def _send(answer: Answer, request_id: str, timing: ServerTiming, out: Send) -> None:
+    spent = timing.header().decode("ascii")
+    with within(SEND_SECONDS):
+        try:
+            await send(out, answer, request_id, (("server-timing", spent),) if spent else ())
+        except ClientLeft:
+            return
+
+
+def _on_behalf(who: Pass, journey: Journey) -> Journey:
+    claims = who.claims
+    return replace(journey, tenant=claims.tenant, operator=claims.operator, properties=claims.properties)
+
+
+def _pattern(found: Found | tuple[str, ...]) -> str:
+    """A label of a bounded set: never the path as it came."""
+    return found.route.path if isinstance(found, Found) else "(none)"
+
+
+def _nowhere(allowed: tuple[str, ...]) -> Problem:
+    if allowed:
+        names = ", ".join(allowed)
+        return Problem(Code.METHOD_NOT_ALLOWED, f"this path has {names}", headers=(("allow", names),))
+    return Problem(Code.NOT_FOUND, "there is no such path")
+
+
+def _asked_deadline(request: Request) -> float | Problem:
+    """Seconds of `X-Deadline-Ms`, inf where there is none, or why it is not what it should be."""
+    values = request.all(b"x-deadline-ms")
+    if not values:
+        return float("inf")
+    if len(values) == 1 and values[0].isdigit():
+        asked = float(values[0]) / 1000
+        if asked >= SHORTEST_DEADLINE_MS / 1000:
+            return asked
+    return _invalid("X-Deadline-Ms", f"it should be one whole number from {SHORTEST_DEADLINE_MS} up")
+
+
+def _invalid(path: str, message: str) -> Problem:
+    return Problem(Code.VALIDATION_FAILED, f"{path}: {message}", errors=(FieldError(path, message),))
+
+
+async def _body(request: Request, route: Route, receive: Receive) -> Any:
+    """The body as its route's struct, None where the route has none, or why not."""
+    if route.body is None:
+        return None
+    kind = (request.first(b"content-type") or b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json":
+        return Problem(Code.UNSUPPORTED_MEDIA_TYPE, "a body is application/json")
+    raw = await read_body(receive, request=request, spare=min(BODY_RESERVE, RESERVE_PART * remaining()))
+    if isinstance(raw, Problem):
+        return raw
+    try:
+        return msgspec.json.decode(raw, type=route.body, strict=True)
+    except UNREADABLE as error:
+        drift = drift_of(error)
+        return _invalid(drift.path, drift.message)

@@ -1,0 +1,107 @@
+"""Whether this instance may be sent work, and what is wrong where: one line per dependency (CONTRACT section 1).
+
+    postgres       down   not ready: mutations cannot be recorded
+    redis-session  down   not ready: sessions and replays cannot be judged
+    redis-cache    down   ready, degraded (F-17): what is missing is asked for again
+    an upstream    down   ready, degraded: one dead upstream does not take every instance out
+
+Stores are asked each second by a service of their own; of an upstream the breakers say how it is, since a probe would
+be one more call to what may be drowning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from bff.model import Down
+from bff.outside import rfc3339
+from nurseries import State, within
+
+if TYPE_CHECKING:
+    from bff.outside import Outside
+    from nurseries import Breaker
+
+Ping = Callable[[], Awaitable[Down | None]]
+
+EVERY: Final = 1.0  # seconds between two pings
+PATIENCE: Final = 0.5  # seconds until a store that does not answer counts as down
+VITAL: Final = frozenset({"postgres", "redis-session"})
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a dependency is: `state` up, degraded or down, `since` in POSIX seconds, `detail` one line or ''."""
+
+    state: str
+    since: float
+    detail: str = ""
+
+
+class Readiness:
+    """What is known of every dependency. `stores` maps a name to its ping."""
+
+    def __init__(self, outside: Outside, stores: Mapping[str, Ping], services: Iterable[str]) -> None:
+        self._outside = outside
+        self._stores = stores
+        now = outside.now()
+        self._known = {name: Standing("down", now, "not asked yet") for name in stores}
+        self._known.update({name: Standing("up", now) for name in services})
+        self._breakers: Mapping[str, Breaker] = {}
+        self.draining = False
+
+    def watch(self, breakers: Mapping[str, Breaker]) -> None:
+        """Judge upstreams by `breakers`, called `service.operation`."""
+        self._breakers = breakers
+
+    async def serve(self) -> None:
+        """Ask the stores for ever; a service for an owner."""
+        while True:
+            self._judge_upstreams()
+            async with trio.open_nursery() as nursery:
+                for name, ping in self._stores.items():
+                    nursery.start_soon(self._ask, name, ping)
+            await trio.sleep(EVERY)
+
+    async def _ask(self, name: str, ping: Ping) -> None:
+        answer: Down | None = Down(f"no answer within {PATIENCE * 1000:.0f} ms")
+        with within(PATIENCE):
+            answer = await ping()
+        if answer is None:
+            self._turn(name, "up", "")
+        else:
+            self._turn(name, "down" if name in VITAL else "degraded", answer.why)
+
+    def _turn(self, name: str, state: str, detail: str) -> None:
+        known = self._known[name]
+        since = known.since if known.state == state else self._outside.now()
+        self._known[name] = Standing(state, since, detail)
+
+    def _judge_upstreams(self) -> None:
+        failing: dict[str, list[str]] = {}
+        for name, breaker in self._breakers.items():
+            if breaker.state is not State.CLOSED:
+                service, _, operation = name.partition(".")
+                failing.setdefault(service, []).append(f"{operation} {breaker.state.value}")
+        for name in self._known:
+            if name in self._stores:
+                continue
+            troubles = failing.get(name)
+            self._turn(name, "degraded" if troubles else "up", ", ".join(troubles or ()))
+
+    @property
+    def ready(self) -> bool:
+        """Whether this instance may be sent work."""
+        return not self.draining and all(self._known[name].state != "down" for name in VITAL & self._known.keys())
+
+    def lines(self) -> str:
+        """The body of `/readyz`: one line per dependency, `name up|degraded|down since=… detail`."""
+        self._judge_upstreams()
+        rows = []
+        for name, standing in self._known.items():
+            detail = f" {standing.detail}" if standing.detail else ""
+            rows.append(f"{name} {standing.state} since={rfc3339(standing.since)}{detail}")
+        return "\n".join(rows) + "\n"

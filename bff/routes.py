@@ -1,0 +1,149 @@
+"""The routes, as the table of CONTRACT section 3, in its order and words.
+
+A row says how long an answer may take, what the gate asks of whoever comes, and which room answers. Matching is by
+segments, raw: a path is never decoded before it is compared, so that `%2F` cannot become a slash on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+from urllib.parse import unquote
+
+from bff.gate.bodies import InHandBody, RefreshBody, SessionBody, SignInBody
+from bff.reads.dashboard import DashboardBody
+
+DASHBOARD_SECONDS: Final = 0.8
+READ_SECONDS: Final = 2.0
+IDENTITY_SECONDS: Final = 3.0
+OTHER_SECONDS: Final = 5.0
+
+
+class Asks(StrEnum):
+    """What the gate asks of whoever comes by a route."""
+
+    NOTHING = ""
+    KNOCK = "knock"  # rungs 0 and 2, without a token
+    CLIMB = "climb"  # rungs 0 to 7
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row. `room` names who answers, `seconds` is its deadline, `gate` what it takes to get there.
+
+    `tier` says that the request needs the session tier (rung 7), `urgent` that it is let in while the house is full.
+    `body` is the struct that must come, `answer` the one that goes, `status` its status. `property` says that
+    `propertyId` in the query is required.
+    """
+
+    method: str
+    path: str
+    room: str
+    seconds: float
+    summary: str
+    gate: Asks = Asks.CLIMB
+    tier: bool = False
+    urgent: bool = False
+    body: Any = None
+    answer: Any = None
+    status: int = 200
+    property: bool = False
+
+
+ROUTES: Final = (
+    Route(
+        "POST",
+        "/v1/session",
+        "sign_in",
+        IDENTITY_SECONDS,
+        "Sign in on this device",
+        gate=Asks.KNOCK,
+        urgent=True,
+        body=SignInBody,
+        answer=SessionBody,
+        status=201,
+    ),
+    Route(
+        "GET",
+        "/v1/session",
+        "in_hand",
+        READ_SECONDS,
+        "The session in hand",
+        urgent=True,
+        answer=InHandBody,
+    ),
+    Route(
+        "POST",
+        "/v1/session/refresh",
+        "refresh",
+        IDENTITY_SECONDS,
+        "A new pair of tokens",
+        gate=Asks.KNOCK,
+        urgent=True,
+        body=RefreshBody,
+        answer=SessionBody,
+    ),
+    Route(
+        "DELETE",
+        "/v1/session",
+        "sign_out",
+        OTHER_SECONDS,
+        "Sign this device out",
+        urgent=True,
+        status=204,
+    ),
+    Route(
+        "GET",
+        "/v1/dashboard",
+        "dashboard",
+        DASHBOARD_SECONDS,
+        "The desk's day in fourteen widgets",
+        answer=DashboardBody,
+        property=True,
+    ),
+    Route("GET", "/openapi.json", "openapi", OTHER_SECONDS, "This contract", gate=Asks.NOTHING),
+    Route("GET", "/", "welcome", OTHER_SECONDS, "What this is", gate=Asks.NOTHING),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The row for a request, and what its path's fields hold, decoded."""
+
+    route: Route
+    fields: Mapping[str, str]
+
+
+def find(method: str, path: str) -> Found | tuple[str, ...]:
+    """The row for a request; else the methods that this path has (none: there is no such path).
+
+    HEAD is GET without its body where that asks nothing of who comes (RFC 9110, 9.3.2). A read behind the gate has
+    none: it would cost all of the read and tell nobody anything.
+    """
+    allowed: list[str] = []
+    for route in ROUTES:
+        fields = _match(route.path, path)
+        if fields is None:
+            continue
+        methods = (route.method, "HEAD") if route.method == "GET" and route.gate is Asks.NOTHING else (route.method,)
+        if method in methods:
+            return Found(route, fields)
+        allowed.extend(methods)
+    return tuple(allowed)
+
+
+def _match(pattern: str, path: str) -> dict[str, str] | None:
+    if "{" not in pattern:
+        return {} if pattern == path else None
+    mine, theirs = pattern.split("/"), path.split("/")
+    if len(mine) != len(theirs):
+        return None
+    fields: dict[str, str] = {}
+    for want, have in zip(mine, theirs, strict=True):
+        if want.startswith("{") and have:
+            fields[want[1:-1]] = unquote(have)
+        elif want != have:
+            return None
+    return fields
