@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.hotel.estate.service import Operation, Reply, Service
-from chaos.hotel.estate.serving import Door, TcpListening
+from chaos.hotel.estate.serving import Door
+from chaos.hotel.estate.sockets import Tcp
 from chaos.sim.link import Network
 from chaos.toxics import split
 
@@ -76,12 +77,6 @@ async def test_a_change_repeated_with_its_key_gives_its_first_answer_and_no_seco
     other = await ask(stream, "/folios/f1/charges", "POST", "idempotency-key: k2\r\n", b'{"amountMinor": 5}')
     assert first == again != other
     assert door.service.counts["charge"].shown() == {"calls": 3, "distinctKeys": 2, "effects": 2}
-
-
-async def test_a_property_outside_of_the_caller_s_scope_is_not_found(autojump_clock, door):
-    stream = await door.connect()
-    assert b"404" in await ask(stream, headers="x-property-scope: p2,p3\r\n")
-    assert b"200" in await ask(stream, headers="x-property-scope: p1,p3\r\n")
 
 
 @pytest.mark.parametrize(
@@ -225,7 +220,7 @@ def test_a_request_may_be_cut_anywhere(cuts):
 
 
 async def test_on_real_sockets_it_is_the_same_and_down_gives_the_port_back(nursery):
-    door = Door(a_service(), TcpListening, nursery, host="127.0.0.1", port=0)
+    door = Door(a_service(), Tcp().listen, nursery, host="127.0.0.1", port=0)
 
     async def once():
         async with await trio.open_tcp_stream("127.0.0.1", door.port) as fresh:

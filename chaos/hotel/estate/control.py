@@ -5,9 +5,10 @@
     GET    /_estate/last?service=NAME   the head of the last request it got
     POST   /_estate/iam/mint            a token signed by iam, for tests of a gate
     POST   /_estate/iam/revoke          the end of a session
+    POST   /_estate/tenant/status       {tenantId, status}: a tenant is suspended, or active again
     GET    /_estate/toxics              {service: [toxic, …]}
     POST   /_estate/toxics              {service, toxic}: in force when answered
-    DELETE /_estate/toxics[?service=]   healed when answered
+    DELETE /_estate/toxics              healed when answered; ?service= and ?toxic= narrow it
 
 The control is a service like the others, behind a door like theirs; nobody can inject a fault into it.
 """
@@ -19,7 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chaos.hotel.estate.service import Call, Operation, Reply, Service, refused
-from chaos.hotel.estate.serving import Door, Listen
+from chaos.hotel.estate.serving import Door
+from chaos.hotel.estate.sockets import Listen
 from chaos.toxics import STORE, BadToxic, Toxic, split
 
 if TYPE_CHECKING:
@@ -28,10 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What only iam can do, for tests of a gate: sign whatever is asked (`ValueError` if it cannot), end a session."""
+    """What tests of a gate need and no operation gives.
+
+    `mint(base, claims, header)`: iam signs `base` with other claims and another header; a null takes one away.
+    `ValueError` where `base` is no token. `revoke(session)`: iam ends a session; False where there is none.
+    `stand(tenant, status)`: a tenant is suspended, or active again; False where there is no such tenant or status.
+    """
 
     mint: Callable[[str, Mapping[str, Any], Mapping[str, Any]], str]
     revoke: Callable[[str], bool]
+    stand: Callable[[str, str], bool]
 
 
 class Estate:
@@ -53,7 +61,7 @@ class Estate:
         self._door(service).inject(toxic)
 
     def clear(self, service: str | None = None, toxic: Toxic | None = None) -> None:
-        """Heal one service, or all; with `toxic` given, only if it is still that very one. Raises `BadToxic`."""
+        """Heal one service, or all; with `toxic` given, of that one alone, where it is in force. Raises `BadToxic`."""
         for door in self.doors.values() if service is None else (self._door(service),):
             door.clear(toxic)
 
@@ -76,6 +84,7 @@ class Estate:
                 Operation("last", "GET", "/_estate/last", self._last),
                 Operation("mint", "POST", "/_estate/iam/mint", self._mint),
                 Operation("revoke", "POST", "/_estate/iam/revoke", self._revoke),
+                Operation("status", "POST", "/_estate/tenant/status", self._stand),
                 Operation("toxics", "GET", "/_estate/toxics", lambda _: Reply(200, self.toxics())),
                 Operation("inject", "POST", "/_estate/toxics", self._inject),
                 Operation("clear", "DELETE", "/_estate/toxics", self._clear),
@@ -108,6 +117,13 @@ class Estate:
             return refused(call, 404, "NOT_FOUND", "no such session")
         return Reply(200, {"sessionId": session, "revoked": True})
 
+    def _stand(self, call: Call) -> Reply:
+        asked = call.body if isinstance(call.body, dict) else {}
+        tenant, status = asked.get("tenantId"), asked.get("status")
+        if not isinstance(tenant, str) or not isinstance(status, str) or not self._authority.stand(tenant, status):
+            return _bad(call, "it should be {tenantId, status}, of a tenant there is: active or suspended")
+        return Reply(200, {"tenantId": tenant, "status": status})
+
     def _inject(self, call: Call) -> Reply:
         asked = call.body if isinstance(call.body, dict) else {}
         try:
@@ -117,8 +133,9 @@ class Estate:
         return Reply(200, self.toxics())
 
     def _clear(self, call: Call) -> Reply:
+        toxic = call.query.get("toxic")
         try:
-            self.clear(call.query.get("service"))
+            self.clear(call.query.get("service"), None if toxic is None else split(toxic))
         except BadToxic as error:
             return _bad(call, str(error))
         return Reply(200, self.toxics())

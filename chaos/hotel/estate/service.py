@@ -1,11 +1,14 @@
 """What every service of the estate is: a small ASGI app with memory of its own.
 
 A service is a table of operations, each a function from a `Call` to a `Reply` that touches nothing but the service's
-own memory. This file does the rest, the same for all: who asks, whether the property is in scope, a change repeated
-with its key gives its first answer and no second effect, everything is counted, and the faults that only a service can
-have are done here (`chaos.toxics.ANSWER`); those of sockets are done to sockets (serving.py).
+own memory. This file does the rest, the same for all: a change repeated with its key gives its first answer and no
+second effect, everything is counted, and the faults that only a service can have fall on it (faults.py); those of
+sockets are done to sockets (serving.py). Who may see what is decided in grounds.py.
 
     POST /folios/F1/charges ──► which operation ──► in front? ──► counted ──► seen this key? ──► the function ──► answer
+
+A read whose answer follows from the service's memory alone is encoded once, and kept until a change has an effect: the
+estate runs on the same machine as the server that is measured, and should cost little.
 """
 
 from __future__ import annotations
@@ -13,21 +16,21 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from chaos.toxics import Drift, Garbage, Giant, LoseAnswer, Redirect, Status, Toxic, WrongTenant
+from chaos.hotel.estate.faults import IN_FRONT, JSON, Send, drifted, of_another, send_whole, stand_in
+from chaos.toxics import Drift, LoseAnswer, Toxic, WrongTenant
 
+T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-JSON: Final = (b"content-type", b"application/json")
-HTML: Final = b"<!doctype html><title>Maintenance</title><p>We will be back soon.</p>"
-PIECE: Final = 64 * 1024  # bytes of a giant answer in one message
 KEYS_KEPT: Final = 100_000  # idempotency keys per service
+READS_KEPT: Final = 1_000  # encoded answers per service
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,13 @@ class Call:
     body: Any
     key: str | None
 
+    def asked(self, kind: type[T]) -> T:
+        """The body as a `kind`. Raises `Refusal` (422) for anything else."""
+        try:
+            return msgspec.convert(self.body, kind)
+        except msgspec.ValidationError as error:
+            raise Refusal(422, "INVALID", str(error)) from None
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -54,6 +64,18 @@ class Reply:
     status: int
     body: Any
     effect: bool = False
+
+
+class Refusal(Exception):
+    """A handler will not: the answer is `{tenantId, code, message}` with this status."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+    def reply(self, call: Call) -> Reply:
+        return refused(call, self.status, self.code, str(self))
 
 
 def refused(call: Call, status: int, code: str, message: str) -> Reply:
@@ -69,34 +91,45 @@ class Count:
     """What an operation has seen: requests, different idempotency keys, real changes."""
 
     calls: int = 0
+    keys: int = 0
     effects: int = 0
-    keys: set[str] = field(default_factory=set)
 
     def shown(self) -> dict[str, int]:
-        return {"calls": self.calls, "distinctKeys": len(self.keys), "effects": self.effects}
+        return {"calls": self.calls, "distinctKeys": self.keys, "effects": self.effects}
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A row of a service's table: `path` with its fields in braces, one segment each."""
+    """A row of a service's table: `path` with its fields in braces, one segment each.
+
+    `kept` says that the answer follows from the service's memory and the request alone: not from the time.
+    """
 
     name: str
     method: str
     path: str
     handler: Handler
+    kept: bool = False
+    segments: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "segments", tuple(self.path.split("/")))
 
     def match(self, segments: list[str]) -> dict[str, str] | None:
         """The path's fields, or None for another path."""
-        mine = self.path.split("/")
-        if len(mine) != len(segments):
+        if len(self.segments) != len(segments):
             return None
         fields: dict[str, str] = {}
-        for pattern, segment in zip(mine, segments, strict=True):
+        for pattern, segment in zip(self.segments, segments, strict=True):
             if pattern.startswith("{"):
                 fields[pattern[1:-1]] = unquote(segment)
             elif pattern != segment:
                 return None
         return fields
+
+
+reads = partial(Operation, method="GET", kept=True)
+changes = partial(Operation, method="POST")
 
 
 class Service:
@@ -110,18 +143,32 @@ class Service:
         self.operations = tuple(operations)
         self.counts = {operation.name: Count() for operation in self.operations}
         self.toxics: list[Toxic] = []
-        self.last: dict[str, Any] = {}
+        self.seed = seed
         self._tenants = tuple(tenants)
         self._random = random.Random(f"{seed}:{name}")
-        self._answers: dict[tuple[str, str, str], Reply] = {}
+        self._answers: dict[tuple[str, str, str, str], Reply] = {}
+        self._reads: dict[tuple[Any, ...], tuple[Count, bytes]] = {}
+        self._last: Scope = {}
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The head of the last request: `{method, path, query, headers}`; empty before the first."""
+        if not self._last:
+            return {}
+        return {
+            "method": self._last["method"],
+            "path": self._last["raw_path"].decode("latin-1"),
+            "query": self._last["query_string"].decode("latin-1"),
+            "headers": {name.decode("latin-1"): value.decode("latin-1") for name, value in self._last["headers"]},
+        }
 
     def inject(self, toxic: Toxic) -> None:
         """From now on; a toxic of the same kind is replaced."""
         self.toxics = [other for other in self.toxics if type(other) is not type(toxic)] + [toxic]
 
     def clear(self, toxic: Toxic | None = None) -> None:
-        """End one toxic (only if it is still that very one), or all."""
-        self.toxics = [other for other in self.toxics if toxic is not None and other is not toxic]
+        """End one toxic (only if one equal to it is still in force), or all."""
+        self.toxics = [other for other in self.toxics if toxic is not None and other != toxic]
 
     def strikes(self, kind: type[Toxic]) -> Toxic | None:
         """The toxic of this kind in force, if it falls on this occasion."""
@@ -130,50 +177,76 @@ class Service:
                 return toxic
         return None
 
+    def changed(self) -> None:
+        """The memory is not what it was: no encoded answer holds any more."""
+        self._reads.clear()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI app. Returning without an answer means that it is lost: the server closes the connection."""
         raw = await _body(receive)
+        self._last = scope
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        mark = _mark(scope, headers)
+        if (kept := self._reads.get(mark)) is not None and not self.toxics:
+            kept[0].calls += 1
+            await send_whole(200, [JSON], kept[1], send)
+            return
         found = self._find(scope["method"], scope["raw_path"].decode("latin-1"))
-        call = self._call(scope, raw, found)
         if found is not None and (front := self._in_front()) is not None:
             self.counts[found[0].name].calls += 1
-            await _stand_in(front, scope, send)
+            await stand_in(front, scope["raw_path"], send)
             return
+        reply = self._reply(found, _call(found, headers, scope["query_string"], raw))
+        if self.strikes(LoseAnswer) is not None:
+            return
+        body = msgspec.json.encode(self._bent(reply.body) if self.toxics else reply.body)
+        if found is not None and found[0].kept and reply.status == 200 and not self.toxics:
+            self._keep(mark, found[0], body)
+        await send_whole(reply.status, [JSON], body, send)
+
+    def _keep(self, mark: tuple[Any, ...], operation: Operation, body: bytes) -> None:
+        if len(self._reads) >= READS_KEPT:
+            self._reads.clear()
+        self._reads[mark] = (self.counts[operation.name], body)
+
+    def _reply(self, found: tuple[Operation, dict[str, str]] | None, call: Call) -> Reply:
         if found is None:
-            reply = refused(call, 404, "NO_OPERATION", "no such operation")
-        else:
-            reply = self.answer(found[0], call)
-        if self.strikes(LoseAnswer) is None:
-            await _send(reply.status, [JSON], msgspec.json.encode(self._bent(reply.body)), send)
+            return refused(call, 404, "NO_OPERATION", "no such operation")
+        return self.answer(found[0], call)
 
     def _in_front(self) -> Toxic | None:
         """What answers in the service's place, if anything: then its work is not done."""
-        for kind in (Status, Redirect, Garbage, Giant):
+        for kind in IN_FRONT:
             toxic = self.strikes(kind)
             if toxic is not None:
                 return toxic
         return None
 
     def answer(self, operation: Operation, call: Call) -> Reply:
-        """What the service says to `call`: scope first, then the memory of keys, then the operation itself."""
+        """What the service says to `call`: the memory of keys first, then the operation itself.
+
+        Keys belong to an operator of a tenant, as the desktop's do; a refusal is remembered like any other answer.
+        """
         count = self.counts[operation.name]
         count.calls += 1
-        pid = call.fields.get("pid")
-        if pid is not None and call.properties is not None and pid not in call.properties:
-            return refused(call, 404, "NOT_FOUND", "no such property")
-        if call.key is None:
+        if call.key is None or operation.method == "GET":
             return self._done(operation, call)
-        count.keys.add(call.key)
-        place = (call.tenant, operation.name, call.key)
+        place = (call.tenant, call.operator, operation.name, call.key)
         if place not in self._answers:
+            count.keys += 1
             self._answers[place] = self._done(operation, call)
             if len(self._answers) > KEYS_KEPT:
                 del self._answers[next(iter(self._answers))]
         return self._answers[place]
 
     def _done(self, operation: Operation, call: Call) -> Reply:
-        reply = operation.handler(call)
-        self.counts[operation.name].effects += reply.effect
+        try:
+            reply = operation.handler(call)
+        except Refusal as refusal:
+            return refusal.reply(call)
+        if reply.effect:
+            self.counts[operation.name].effects += 1
+            self.changed()
         return reply
 
     def _find(self, method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
@@ -185,55 +258,50 @@ class Service:
                     return operation, fields
         return None
 
-    def _call(self, scope: Scope, raw: bytes, found: tuple[Operation, dict[str, str]] | None) -> Call:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        self.last = {"method": scope["method"], "path": scope["raw_path"].decode("latin-1"), "headers": headers}
-        name, fields = (found[0].name, found[1]) if found is not None else ("", {})
-        return _read(name, fields, headers, scope["query_string"], raw)
-
     def _bent(self, body: Any) -> Any:
-        toxic = self.strikes(WrongTenant)
-        if toxic is not None and isinstance(body, dict) and "tenantId" in body:
-            other = next((one for one in self._tenants if one != body["tenantId"]), "nobody")
-            body = {**body, "tenantId": other}
+        if self.strikes(WrongTenant) is not None:
+            body = of_another(body, self._tenants)
         drift = self.strikes(Drift)
         return drifted(body, drift) if isinstance(drift, Drift) else body
 
 
-def drifted(body: Any, drift: Drift) -> Any:
-    """A copy of `body` in which one field has another type (text becomes a number, all else text), or is gone."""
-    if not isinstance(body, dict) or not body:
-        return body
-    copy = msgspec.json.decode(msgspec.json.encode(body))
-    *way, last = drift.field.split(".") if drift.field else [list(copy)[-1]]
-    place = copy
-    for step in way:
-        place = place[int(step)] if isinstance(place, list) else place.get(step, {})
-    if isinstance(place, list):
-        place, last = {"at": place}, "at"
-    if drift.missing:
-        place.pop(last, None)
-    else:
-        place[last] = 7 if isinstance(place.get(last), str) else "drifted"
-    return copy
-
-
-def _read(name: str, fields: Mapping[str, str], headers: Mapping[str, str], query: bytes, raw: bytes) -> Call:
-    scope = headers.get("x-property-scope")
-    try:
-        body = msgspec.json.decode(raw) if raw else None
-    except msgspec.DecodeError:
-        body = None
-    return Call(
-        operation=name,
-        tenant=headers.get("x-tenant-id", ""),
-        operator=headers.get("x-operator-id", ""),
-        properties=None if scope is None else tuple(scope.split(",")),
-        fields=fields,
-        query=dict(parse_qsl(query.decode("latin-1"))),
-        body=body,
-        key=headers.get("idempotency-key"),
+def _mark(scope: Scope, headers: Mapping[bytes, bytes]) -> tuple[Any, ...]:
+    """What tells one read from another: what is asked, and on whose behalf."""
+    return (
+        scope["method"],
+        scope["raw_path"],
+        scope["query_string"],
+        headers.get(b"x-tenant-id"),
+        headers.get(b"x-operator-id"),
+        headers.get(b"x-property-scope"),
     )
+
+
+def _call(
+    found: tuple[Operation, dict[str, str]] | None, headers: Mapping[bytes, bytes], query: bytes, raw: bytes
+) -> Call:
+    def header(name: bytes) -> str | None:
+        value = headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    scope = header(b"x-property-scope")
+    return Call(
+        operation="" if found is None else found[0].name,
+        tenant=header(b"x-tenant-id") or "",
+        operator=header(b"x-operator-id") or "",
+        properties=None if scope is None else tuple(scope.split(",")),
+        fields={} if found is None else found[1],
+        query=dict(parse_qsl(query.decode("latin-1"))),
+        body=_json(raw),
+        key=header(b"idempotency-key"),
+    )
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return msgspec.json.decode(raw) if raw else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 async def _body(receive: Receive) -> bytes:
@@ -245,34 +313,3 @@ async def _body(receive: Receive) -> bytes:
         pieces.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(pieces)
-
-
-async def _stand_in(front: Toxic, scope: Scope, send: Send) -> None:
-    match front:
-        case Status(code=code):
-            body = msgspec.json.encode({"tenantId": "", "code": "BROKEN", "message": "broken on purpose"})
-            await _send(code, [JSON], body, send)
-        case Redirect():
-            await _send(302, [(b"location", scope["raw_path"])], b"", send)
-        case Giant(bytes=size):
-            await _giant(size, send)
-        case _:
-            await _send(200, [(b"content-type", b"text/html")], HTML, send)
-
-
-async def _send(status: int, headers: list[tuple[bytes, bytes]], body: bytes, send: Send) -> None:
-    headers = [*headers, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def _giant(size: int, send: Send) -> None:
-    """As many bytes of JSON as asked for, so that only a bound on the size can tell."""
-    await send({"type": "http.response.start", "status": 200, "headers": [JSON]})
-    opening = b'{"tenantId": "'
-    await send({"type": "http.response.body", "body": opening, "more_body": True})
-    left = size - len(opening)
-    while left > 0:
-        await send({"type": "http.response.body", "body": b"x" * min(PIECE, left), "more_body": True})
-        left -= PIECE
-    await send({"type": "http.response.body", "body": b'"}', "more_body": False})

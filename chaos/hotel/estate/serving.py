@@ -1,7 +1,7 @@
 """A lean HTTP/1.1 server for the estate, and the faults that are done to its sockets.
 
-The same code serves real listeners and simulated ones: it is given a way to listen, and from then on has nothing but
-Trio streams. `Door` is one service's listener. What a fault does there:
+The same code serves real listeners and simulated ones: it is given a way to listen (sockets.py), and from then on has
+nothing but Trio streams. `Door` is one service's listener. What a fault does there:
 
     down      nobody listens, and whoever is connected is cut
     hang      connections are taken, requests are read, nothing is answered until the fault is cleared
@@ -14,92 +14,30 @@ A fault that ends is over at once, in the middle of what it does: a hanging requ
 
 from __future__ import annotations
 
-import socket
-import struct
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections import deque
+from collections.abc import MutableMapping
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from random import Random
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import httptools
 import trio
 
 from chaos.hotel.estate.service import Service
+from chaos.hotel.estate.sockets import Listen, Listening, broken
 from chaos.toxics import Down, Drip, Hang, Latency, Reset, Toxic
 
 READ: Final = 64 * 1024
 LONGEST_BODY: Final = 1 << 20
+MOST_FIELDS: Final = 200
+MOST_WAITING: Final = 64  # requests that are read ahead of their turn
 DRIP_STEP: Final = 0.1  # seconds between pieces of a drip that is faster than a byte in that time
 
-Serve = Callable[[trio.abc.Stream], Awaitable[None]]
-
-
-class Listening(Protocol):
-    """Somebody who accepts. `close` refuses who comes from now on; `cut` breaks who is connected."""
-
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
-    def close(self) -> None: ...
-    def cut(self) -> None: ...
-
-
-class Listen(Protocol):
-    """Begin to accept at `host:port` (0 for any free one) in `nursery`. Raises `OSError` when the place is taken."""
-
-    def __call__(self, host: str, port: int, serve: Serve, nursery: trio.Nursery) -> Listening: ...
-
-
-class TcpListening:
-    """`Listening` on a real socket."""
-
-    def __init__(self, host: str, port: int, serve: Serve, nursery: trio.Nursery) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        bound = socket.socket(family, socket.SOCK_STREAM)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind((host, port))
-            bound.listen(256)
-        except OSError:
-            bound.close()
-            raise
-        self.host, self.port = bound.getsockname()[:2]
-        self._socket = trio.socket.from_stdlib_socket(bound)
-        self._accepting = trio.CancelScope()
-        self._live: set[trio.abc.Stream] = set()
-        nursery.start_soon(self._accept, partial(self._session, serve), nursery)
-
-    async def _accept(self, session: Serve, nursery: trio.Nursery) -> None:
-        with self._accepting:
-            await trio.serve_listeners(session, [trio.SocketListener(self._socket)], handler_nursery=nursery)
-
-    async def _session(self, serve: Serve, stream: trio.abc.Stream) -> None:
-        self._live.add(stream)
-        try:
-            await serve(stream)
-        finally:
-            self._live.discard(stream)
-
-    def close(self) -> None:
-        self._socket.close()
-        self._accepting.cancel()
-
-    def cut(self) -> None:
-        for stream in tuple(self._live):
-            broken(stream)
-
-
-def broken(stream: trio.abc.Stream) -> None:
-    """Break the connection so that the peer sees a reset, real or simulated."""
-    if isinstance(stream, trio.SocketStream):
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        stream.socket.close()
-    else:
-        reset = getattr(stream, "reset", None)
-        if reset is not None:
-            reset()
+BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+BAD: Final = (httptools.HttpParserError, httptools.HttpParserUpgrade)  # the second is no case of the first
+STATUS_LINES: Final = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() for one in HTTPStatus}
 
 
 class Door:
@@ -111,7 +49,7 @@ class Door:
         self._listening: Listening | None = self._listen(port)
         self.host, self.port = host, self._listening.port
         self._changed = trio.Event()
-        self._random = Random(f"door:{service.name}")
+        self._random = Random(f"door:{service.seed}:{service.name}")
 
     @property
     def url(self) -> str:
@@ -157,38 +95,76 @@ class Door:
     async def before(self) -> None:
         """What happens to a request before it is worked on."""
         hang = self._strikes(Hang)
-        while hang is not None and hang in self.service.toxics:
+        while hang is not None and self.holds(hang):
             await self._changed.wait()
         late = self._strikes(Latency)
         if isinstance(late, Latency):
             seconds = (late.ms + late.jitter * (2 * self._random.random() - 1)) / 1000
-            await self._unless_cleared(late, max(0.0, seconds))
+            await self.while_it_holds(late, max(0.0, seconds))
 
-    async def write(self, stream: trio.abc.Stream, data: bytes, sent: int) -> None:
-        """`data`, of an answer of which `sent` bytes have gone; `BrokenResourceError` where a fault breaks it."""
-        reset = self._strikes(Reset)
-        if isinstance(reset, Reset) and sent + len(data) > reset.after:
-            await stream.send_all(data[: max(0, reset.after - sent)])
-            broken(stream)
-            raise trio.BrokenResourceError("reset on purpose")
-        drip = self._strikes(Drip)
-        if isinstance(drip, Drip):
-            data = await self._drip(stream, data, drip)
-        await stream.send_all(data)
+    def wire(self, stream: trio.abc.Stream) -> Wire:
+        """The way out for one answer, with what falls on it."""
+        reset, drip = self._strikes(Reset), self._strikes(Drip)
+        return Wire(
+            self,
+            stream,
+            reset if isinstance(reset, Reset) else None,
+            drip if isinstance(drip, Drip) else None,
+        )
 
-    async def _drip(self, stream: trio.abc.Stream, data: bytes, drip: Drip) -> bytes:
-        size = max(1, int(drip.bytes_per_second * DRIP_STEP))
-        while data and drip in self.service.toxics:
-            await stream.send_all(data[:size])
-            data = data[size:]
-            await self._unless_cleared(drip, size / drip.bytes_per_second)
-        return data
+    def holds(self, toxic: Toxic) -> bool:
+        """Whether this fault is still in force."""
+        return toxic in self.service.toxics
 
-    async def _unless_cleared(self, toxic: Toxic, seconds: float) -> None:
+    async def while_it_holds(self, toxic: Toxic, seconds: float) -> None:
+        """Wait `seconds`, or until the fault is cleared."""
         with trio.CancelScope(deadline=trio.current_time() + seconds):
             await trio.lowlevel.checkpoint()
-            while toxic in self.service.toxics:
+            while self.holds(toxic):
                 await self._changed.wait()
+
+
+@dataclass(slots=True)
+class Wire:
+    """The way out of one answer. Whether a fault with a `rate` falls on it was decided when it began."""
+
+    door: Door
+    stream: trio.abc.Stream
+    reset: Reset | None
+    drip: Drip | None
+    sent: int = 0
+
+    async def write(self, data: bytes) -> None:
+        """More of the answer. `BrokenResourceError` where the peer has gone, or a fault breaks the connection."""
+        reset = self.reset
+        breaks = reset is not None and self.door.holds(reset) and self.sent + len(data) > reset.after
+        if reset is not None and breaks:
+            data = data[: reset.after - self.sent]
+        self.sent += len(data)
+        if self.drip is not None:
+            data = await self._dripped(data, self.drip)
+        await self.stream.send_all(data)
+        if breaks:
+            broken(self.stream)
+            raise trio.BrokenResourceError("reset on purpose")
+
+    async def _dripped(self, data: bytes, drip: Drip) -> bytes:
+        """Let `data` out by drops; gives what is left of it when the fault is cleared."""
+        size = max(1, int(drip.bytes_per_second * DRIP_STEP))
+        while data and self.door.holds(drip):
+            await self.stream.send_all(data[:size])
+            data = data[size:]
+            await self.door.while_it_holds(drip, size / drip.bytes_per_second)
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request that was read whole: its ASGI scope, its body, and whether the peer wants to go on afterwards."""
+
+    scope: dict[str, Any]
+    body: bytes
+    keep_alive: bool
 
 
 class _Connection:
@@ -198,13 +174,13 @@ class _Connection:
         self._door = door
         self._stream = stream
         self._parser = httptools.HttpRequestParser(self)
-        self._requests: list[tuple[dict[str, Any], bytes]] = []
+        self._requests: deque[_Request] = deque()
         self._begin()
 
     def _begin(self) -> None:
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
+        self._body = bytearray()
 
     async def serve(self) -> None:
         """Read and answer, one request after the other, until the peer leaves."""
@@ -214,56 +190,62 @@ class _Connection:
                 return
             try:
                 self._parser.feed_data(data)
-            except httptools.HttpParserError:
-                await self._stream.send_all(
-                    b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-                )
+            except BAD:
+                await self._stream.send_all(BAD_REQUEST)
                 return
             while self._requests:
-                if not await self._while_there(*self._requests.pop(0)):
+                if not await self._while_there(self._requests.popleft()):
                     return
 
-    async def _while_there(self, scope: dict[str, Any], body: bytes) -> bool:
-        """Answer one request, or stop in the middle when the peer has left: nothing hangs for nobody."""
+    async def _while_there(self, request: _Request) -> bool:
+        """Answer one request, or stop in the middle when the peer has left: nothing hangs for nobody.
+
+        Says whether the connection may go on. Without a fault there is nothing to wait for, and nobody is watched.
+        """
         if not self._door.service.toxics:
-            return await self._answer(scope, body)
-        done: list[bool] = []
+            return await self._answer(request)
+        goes_on = False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._until_left, nursery.cancel_scope)
-            done.append(await self._answer(scope, body))
+            goes_on = await self._answer(request)
             nursery.cancel_scope.cancel()
-        return done == [True]
+        return goes_on
 
     async def _until_left(self, answering: trio.CancelScope) -> None:
+        """Read on. A peer that sends more than it may have waiting is left alone until its turn comes."""
         try:
             while data := await self._stream.receive_some(READ):
                 self._parser.feed_data(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, httptools.HttpParserError):
+                if len(self._requests) > MOST_WAITING:
+                    return
+        except (trio.BrokenResourceError, trio.ClosedResourceError, *BAD):
             pass
         answering.cancel()
 
-    async def _answer(self, scope: dict[str, Any], body: bytes) -> bool:
+    async def _answer(self, request: _Request) -> bool:
         await self._door.before()
-        writing = _Writing(self._door, self._stream)
+        writing = _Writing(self._door.wire(self._stream))
 
         async def receive() -> MutableMapping[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": request.body, "more_body": False}
 
         try:
-            await self._door.service(scope, receive, writing.send)
+            await self._door.service(request.scope, receive, writing.send)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
-        return writing.whole and bool(self._parser.should_keep_alive())
+        return writing.whole and request.keep_alive
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self._headers) == MOST_FIELDS:
+            raise ValueError("too many fields")
         self._headers.append((name.lower(), value))
 
     def on_body(self, piece: bytes) -> None:
-        self._body.append(piece)
-        if sum(map(len, self._body)) > LONGEST_BODY:
+        self._body += piece
+        if len(self._body) > LONGEST_BODY:
             raise ValueError("the body is too long")
 
     def on_message_complete(self) -> None:
@@ -277,19 +259,17 @@ class _Connection:
             "query_string": query,
             "headers": self._headers,
         }
-        self._requests.append((scope, b"".join(self._body)))
+        self._requests.append(_Request(scope, bytes(self._body), self._parser.should_keep_alive()))
         self._begin()
 
 
 class _Writing:
     """The ASGI `send` of one answer. A body whose length is not declared goes out in chunks."""
 
-    def __init__(self, door: Door, stream: trio.abc.Stream) -> None:
-        self._door = door
-        self._stream = stream
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
         self._head = b""
         self._chunked = False
-        self._sent = 0
         self.whole = False
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
@@ -301,14 +281,12 @@ class _Writing:
         if self._chunked:
             piece = (b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b"") + (b"" if more else b"0\r\n\r\n")
         data, self._head = self._head + piece, b""
-        await self._door.write(self._stream, data, self._sent)
-        self._sent += len(data)
+        await self._wire.write(data)
         self.whole = not more
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._chunked = not any(name == b"content-length" for name, _ in headers)
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        if self._chunked:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        phrase = HTTPStatus(status).phrase.encode("ascii")
-        self._head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, phrase, b"".join(lines))
+        fields = b"".join([b"%b: %b\r\n" % header for header in headers])
+        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        line = STATUS_LINES.get(status) or b"HTTP/1.1 %d -\r\n" % status
+        self._head = b"%b%b%b\r\n" % (line, fields, framing)
