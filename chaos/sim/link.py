@@ -123,6 +123,10 @@ class Network:
         if self._listening.get(listening.address) is listening:
             del self._listening[listening.address]
 
+    def connected(self, host: str) -> int:
+        """How many connections are open to whoever listens at `host`."""
+        return sum(len(listening.sessions) for listening in self._listening.values() if listening.host == host)
+
     @contextmanager
     def rule(self, rule: Rule) -> Iterator[None]:
         """Let `rule` be asked first while inside; leaving heals."""

@@ -1,0 +1,158 @@
+"""One desk: its key, its device, its session, and what it asks the server. Used by a person, by tests and by load.
+
+A desk trusts nothing but what the contract gives it: it makes a proof for every request, renews its tokens before they
+end, and says in one line why it was refused. It runs wherever its transport does: on sockets, or in the virtual world.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import msgspec
+import trio
+
+from chaos.hotel.fleet.proof import make_key, make_proof
+from nurseries import within
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bff.outside import Outside
+
+PATIENCE: Final = 10.0  # seconds for a request whose answer has a deadline of its own on the other side
+RENEW_BEFORE: Final = 60.0  # seconds before the access token ends
+
+
+class Refused(Exception):
+    """The server answered with a problem, or not at all (`status` 0); the text is one line for a person."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who signs in."""
+
+    tenant: str
+    operator: str
+    password: str
+
+
+class Session(msgspec.Struct, rename="camel"):
+    """What signing in, and renewing, gives."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: float
+    session_id: str
+    tenant_id: str
+    operator_id: str
+    properties: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One dashboard as it came: `took` seconds from asking to reading it all; `timing` its `Server-Timing`."""
+
+    body: Mapping[str, Any]
+    took: float
+    timing: str = ""
+
+
+class Desk:
+    """A desk at `base`, the server's origin, asked through `client`; it waits `patience` seconds for an answer."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, base: str, outside: Outside, *, device: str, patience: float = PATIENCE
+    ) -> None:
+        self._client = client
+        self._patience = patience
+        self.base = base.rstrip("/")
+        self._outside = outside
+        self.device = device
+        self.key = make_key(outside.entropy)
+        self.session: Session | None = None
+        self._renew_at = 0.0
+
+    async def sign_in(self, who: Operator) -> Session:
+        """A new session. Raises `Refused`."""
+        body = {"tenant": who.tenant, "operator": who.operator, "password": who.password, "deviceId": self.device}
+        return self._hold(await self.ask("POST", "/v1/session", body=body, bare=True))
+
+    async def renew(self) -> Session:
+        """A new pair of tokens. Raises `Refused`."""
+        assert self.session is not None, "sign in first"
+        body = {"refreshToken": self.session.refresh_token}
+        return self._hold(await self.ask("POST", "/v1/session/refresh", body=body, bare=True))
+
+    async def sign_out(self) -> None:
+        """End the session. Raises `Refused`."""
+        await self.ask("DELETE", "/v1/session")
+        self.session = None
+
+    async def dashboard(self, property_id: str | None = None, *, deadline_ms: int | None = None) -> Seen:
+        """The dashboard of a property, the session's first where none is said. Raises `Refused`."""
+        assert self.session is not None, "sign in first"
+        if self._outside.now() >= self._renew_at:
+            await self.renew()
+        chosen = property_id or self.session.properties[0]["id"]
+        began = trio.current_time()
+        headers = {} if deadline_ms is None else {"x-deadline-ms": str(deadline_ms)}
+        answer = await self.ask("GET", "/v1/dashboard", params={"propertyId": chosen}, headers=headers)
+        took = trio.current_time() - began
+        return Seen(answer.json(), took, answer.headers.get("server-timing", ""))
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        body: Any = None,
+        bare: bool = False,
+    ) -> httpx.Response:
+        """One request with its proof; `bare` leaves the token out. Raises `Refused` for what is no 2xx."""
+        request = self._client.build_request(
+            method, f"{self.base}{path}", params=params, headers=self._headers(method, path, headers, bare), json=body
+        )
+        with within(self._patience):
+            try:
+                answer = await self._client.send(request)
+            except httpx.HTTPError as error:
+                raise Refused(0, "UNREACHABLE", f"{self.base} does not answer ({type(error).__name__})") from None
+            return _accepted(answer)
+        raise Refused(0, "UNREACHABLE", f"{self.base} did not answer within {self._patience:.0f} s")
+
+    def _headers(self, method: str, path: str, extra: dict[str, str] | None, bare: bool) -> dict[str, str]:
+        token = self.session.access_token if self.session is not None and not bare else None
+        proof = make_proof(
+            self.key,
+            method,
+            f"{self.base}{path}",
+            token=token,
+            now=self._outside.now(),
+            jti=self._outside.identifier(),
+        )
+        headers = {"dpop": proof, "x-device-id": self.device, **(extra or {})}
+        return headers if token is None else {**headers, "authorization": f"DPoP {token}"}
+
+    def _hold(self, answer: httpx.Response) -> Session:
+        self.session = msgspec.json.decode(answer.content, type=Session)
+        self._renew_at = self._outside.now() + max(0.0, self.session.expires_in - RENEW_BEFORE)
+        return self.session
+
+
+def _accepted(answer: httpx.Response) -> httpx.Response:
+    if answer.is_success:
+        return answer
+    try:
+        problem = answer.json()
+        raise Refused(answer.status_code, problem["code"], problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        raise Refused(answer.status_code, str(answer.status_code), "an answer that is no problem document") from None

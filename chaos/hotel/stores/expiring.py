@@ -1,0 +1,45 @@
+"""A dictionary whose entries have a time to live on the Trio clock."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import trio
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+SWEPT_FROM = 1024  # entries; beyond it, each doubling is the moment to drop what has expired
+
+
+class Expiring(Generic[K, V]):
+    """Entries go when their time is over: at the next look, or at the next sweep."""
+
+    def __init__(self) -> None:
+        self._entries: dict[K, tuple[float, V]] = {}
+        self._sweep_at = SWEPT_FROM
+
+    def put(self, key: K, value: V, ttl: float) -> None:
+        """Keep `value` for `ttl` seconds from now, instead of what was there."""
+        self._entries[key] = (trio.current_time() + ttl, value)
+        if len(self._entries) > self._sweep_at:
+            now = trio.current_time()
+            self._entries = {kept: entry for kept, entry in self._entries.items() if entry[0] > now}
+            self._sweep_at = max(SWEPT_FROM, 2 * len(self._entries))
+
+    def get(self, key: K) -> V | None:
+        """What is kept, or None."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry[0] > trio.current_time():
+            return entry[1]
+        del self._entries[key]
+        return None
+
+    def drop(self, key: K) -> None:
+        """Keep it no longer."""
+        self._entries.pop(key, None)
+
+    def __len__(self) -> int:
+        return len(self._entries)
