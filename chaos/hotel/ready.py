@@ -1,0 +1,42 @@
+"""What a running `bff up` says of itself: in its first line with `--json`, in `DATA/run.json` to other commands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from chaos.live.folder import in_use
+from chaos.live.process import LiveError
+
+RUN: Final = "run.json"
+
+
+class Ready(msgspec.Struct, rename="camel"):
+    """What is running (CONTRACT section 7)."""
+
+    edge: str
+    ops: str
+    estate: str
+    chaos: str
+    postgres: str
+    postgres_admin: str
+    redis_session: str
+    redis_cache: str
+    internal_token: str
+    pids: dict[str, Any]
+    operators: list[dict[str, Any]]
+
+
+def running(data: Path) -> Ready:
+    """What runs on `data`. Raises `LiveError` with one line where nothing does."""
+    try:
+        ready = msgspec.json.decode((data / RUN).read_bytes(), type=Ready)
+        os.kill(ready.pids["up"], 0)
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError):
+        ready = None
+    if ready is None or not in_use(data):  # the number of a process may be another's by now, a lock is nobody else's
+        raise LiveError(f"nothing runs on {data}: start it with `bff up --data {data}`")
+    return ready
