@@ -1,0 +1,79 @@
+import re
+
+from bff import facts
+from bff.meters import Meters
+from nurseries import BreakerClosed, BreakerOpened
+
+
+def shown(meters):
+    body, kind = meters.shown()
+    assert kind.startswith("application/openmetrics-text")
+    return body.decode()
+
+
+def value(meters, series):
+    found = re.search(rf"^{re.escape(series)} (\S+)", shown(meters), re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def test_a_dashboard_with_a_skeleton_is_counted_under_the_specifications_name():
+    meters = Meters()
+    meters.hear(facts.DashboardServed(partial=True, seconds=0.3, late=0.0))
+    meters.hear(facts.DashboardServed(partial=False, seconds=0.1, late=0.0))
+    assert value(meters, "bff_dashboard_partial_total") == 1
+
+
+def test_a_blocked_replay_is_counted_under_the_specifications_name_f28():
+    meters = Meters()
+    meters.hear(facts.ReplayBlocked("tier"))
+    meters.hear(facts.ReplayBlocked("window"))
+    assert value(meters, 'bff_dpop_replay_blocked_total{by="tier"}') == 1
+    assert value(meters, 'bff_dpop_replay_blocked_total{by="window"}') == 1
+
+
+def test_calls_are_counted_and_timed_by_operation_and_outcome():
+    meters = Meters()
+    meters.hear(facts.UpstreamCalled("pricing", "rateSnapshot", "UPSTREAM_TIMEOUT", 0.7))
+    series = 'bff_upstream_calls_total{operation="rateSnapshot",outcome="UPSTREAM_TIMEOUT",service="pricing"}'
+    assert value(meters, series) == 1
+    assert value(meters, 'bff_upstream_seconds_sum{operation="rateSnapshot",service="pricing"}') == 0.7
+
+
+def test_a_breaker_shows_whether_it_is_open_now():
+    meters = Meters()
+    meters.hear(BreakerOpened("pricing.rateSnapshot", "consecutive"))
+    assert value(meters, 'bff_breaker_open{name="pricing.rateSnapshot"}') == 1
+    meters.hear(BreakerClosed("pricing.rateSnapshot"))
+    assert value(meters, 'bff_breaker_open{name="pricing.rateSnapshot"}') == 0
+
+
+def test_a_store_shows_whether_it_answers_f17_f18():
+    meters = Meters()
+    meters.hear(facts.StoreChanged("redis-cache", up=False, why="refused"))
+    assert value(meters, 'bff_store_up{store="redis-cache"}') == 0
+
+
+def test_both_kinds_of_bug_are_one_figure():
+    meters = Meters()
+    meters.hear(facts.Surprised("upstream call", "KeyError"))
+    meters.hear(facts.AppFailed("KeyError", "somewhere:1"))
+    assert value(meters, "bff_surprised_total") == 2
+
+
+def test_a_fact_of_no_metric_is_passed_over():
+    meters = Meters()
+    before = shown(meters)
+    meters.hear("nothing that is known")
+    assert shown(meters) == before
+
+
+def test_two_servers_in_one_process_count_apart():
+    one, other = Meters(), Meters()
+    one.hear(facts.Surprised("here", "KeyError"))
+    assert value(other, "bff_surprised_total") == 0
+
+
+def test_every_fact_of_the_house_is_counted_or_named_here_as_one_that_is_not():
+    counted = {kind.__name__ for kind in Meters()._table}
+    told = {name for name, kind in vars(facts).items() if isinstance(kind, type) and kind.__module__ == facts.__name__}
+    assert told - counted == set()

@@ -1,0 +1,172 @@
+"""The simulated stores in virtual time: what the real ones cannot show without waiting for it."""
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from bff.facts import StoreChanged
+from bff.model import Down
+from bff.stores import PATIENCE
+from bff.stores.cache import CacheKey, Entry, Kept
+from bff.stores.tier import Presented, SessionBlob
+from chaos.hotel.stores.cache import SimCache
+from chaos.hotel.stores.expiring import SWEPT_FROM, Expiring
+from chaos.hotel.stores.ledger import SimLedger
+from chaos.hotel.stores.tier import SimTier
+from nurseries import listening, within
+
+
+def proof(nonce, ttl=120.0):
+    return Presented("resort", "s1", "k", "j", nonce, ttl)
+
+
+BLOB = SessionBlob("resort", "ann", "d1", "s1", "k", None, 900.0)
+WHERE = CacheKey("resort", "w", ())
+
+
+async def test_a_proof_is_remembered_to_the_end_of_its_time_and_not_longer_f28(autojump_clock):
+    tier = SimTier()
+    with within(1000):
+        assert (await tier.present(proof("n1"))).fresh
+        await trio.sleep(119.999)
+        assert not (await tier.present(proof("n2"))).fresh
+        await trio.sleep(0.001)
+        assert (await tier.present(proof("n3"))).fresh
+
+
+async def test_blobs_marks_and_answers_go_when_their_time_is_over(autojump_clock):
+    tier, cache = SimTier(), SimCache()
+    with within(1000):
+        await tier.keep(BLOB, 10)
+        await cache.put_many([Entry(WHERE, Kept(1.0, b"x"), 10)])
+        await trio.sleep(9.999)
+        assert (await tier.present(proof("n1"))).blob == BLOB
+        assert await cache.get_many([WHERE]) == (Kept(1.0, b"x"),)
+        await tier.revoke("resort", "s1", 10)
+        await trio.sleep(0.001)
+        assert await cache.get_many([WHERE]) == (None,)
+        await trio.sleep(9.998)
+        assert (await tier.present(proof("n2"))).revoked
+        await trio.sleep(0.002)
+        assert not (await tier.present(proof("n3"))).revoked
+
+
+async def test_who_leaves_on_the_way_back_has_been_served_and_on_the_way_there_has_not(autojump_clock):
+    tier = SimTier()
+    tier.latency(0.1)
+    for seconds, served in ((0.04, False), (0.06, True)):
+        with within(seconds) as scope:
+            await tier.present(Presented(None, None, "k", str(seconds), "n1", 60))
+        assert scope.cancelled_caught
+        with within(10):
+            again = await tier.present(Presented(None, None, "k", str(seconds), "n2", 60))
+        assert again.fresh is not served
+
+
+@pytest.mark.parametrize(("seconds", "served"), [(0.04, False), (0.06, True)])
+async def test_a_break_is_noticed_at_once_and_on_the_way_back_the_work_is_done(autojump_clock, seconds, served):
+    tier, answers = SimTier(), []
+    tier.latency(0.1)
+
+    async def ask():
+        answers.append(await tier.present(proof("n1")))
+        assert trio.current_time() == pytest.approx(seconds)
+
+    with within(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await trio.sleep(seconds)
+            tier.down()
+        tier.start()
+        assert answers == [Down("the connection broke")]
+        assert (await tier.present(proof("n2"))).fresh is not served
+
+
+async def test_what_hung_when_the_store_died_was_not_done(autojump_clock):
+    tier, answers = SimTier(), []
+
+    async def ask():
+        answers.append(await tier.present(proof("n1")))
+
+    with within(10):
+        tier.stop()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await trio.sleep(0.1)
+            tier.down()
+            tier.start()
+        assert answers == [Down("the connection broke")]
+        assert (await tier.present(proof("n2"))).fresh
+
+
+async def test_latency_is_what_a_call_takes(autojump_clock):
+    ledger = SimLedger()
+    ledger.latency(0.3)
+    with within(10):
+        began = trio.current_time()
+        assert await ledger.ping() is None
+        assert trio.current_time() - began == pytest.approx(0.3)
+
+
+async def test_hanging_takes_patience_to_the_microsecond_and_a_thaw_within_it_serves(autojump_clock):
+    tier = SimTier()
+    tier.stop()
+    with within(10):
+        began = trio.current_time()
+        assert await tier.ping() == Down("no answer within 500 ms")
+        assert trio.current_time() - began == pytest.approx(PATIENCE, abs=1e-6)
+        assert await tier.ping() == Down("no answer within 500 ms")
+        assert trio.current_time() - began == pytest.approx(PATIENCE, abs=1e-6), "told at once, the second time"
+        tier.start()
+        tier.stop()
+
+        async def thaw():
+            await trio.sleep(0.2)
+            tier.start()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(thaw)
+            began = trio.current_time()
+            assert await tier.ping() is None
+            assert trio.current_time() - began == pytest.approx(0.2)
+
+
+async def test_only_changes_are_told(autojump_clock):
+    ledger, told = SimLedger(), []
+    with listening(told.append), within(10):
+        for change in (ledger.start, ledger.start, ledger.down, ledger.start):
+            change()
+            await ledger.ping()
+            await ledger.ping()
+    assert told == [
+        StoreChanged("postgres", True, ""),
+        StoreChanged("postgres", False, "nobody listens"),
+        StoreChanged("postgres", True, ""),
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.integers(0, 4)), max_size=30))
+def test_entries_expire_like_the_list_of_what_was_put(steps):
+    async def main():
+        entries, model = Expiring(), {}
+        for number, (key, ttl, pause) in enumerate(steps):
+            entries.put(key, number, ttl)
+            model[key] = (trio.current_time() + ttl, number)
+            await trio.sleep(pause)
+            for name in "abc":
+                until, value = model.get(name, (0, None))
+                assert entries.get(name) == (value if until > trio.current_time() else None)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+async def test_what_nobody_asks_for_again_does_not_stay_for_ever(autojump_clock):
+    entries = Expiring()
+    for number in range(10 * SWEPT_FROM):
+        entries.put(number, "", 0.5)
+        if number % SWEPT_FROM == 0:
+            await trio.sleep(1)
+    assert len(entries) <= 2 * SWEPT_FROM
