@@ -18,6 +18,7 @@ from nurseries import (
     BreakerOpened,
     DetachedCutOff,
     OwnedTaskFailed,
+    RetryDenied,
     ServiceRestarting,
     StragglerLetGo,
 )
@@ -54,6 +55,7 @@ class Meters:
         self._breakers = Gauge("bff_breaker_open", "1 while open", ["name"], **with_registry)
         self._stores = Gauge("bff_store_up", "1 while it answers", ["store"], **with_registry)
         self._closed = Counter("bff_upstream_connections_closed", "By reason", ["why"], **with_registry)
+        self._denied = Counter("bff_retries_denied", "Retries the budget did not pay for", ["name"], **with_registry)
         self._refused = Counter("bff_edge_refused", "Requests the edge refused", ["status"], **with_registry)
         self._bugs = Counter("bff_surprised", "Errors nobody foresaw", **with_registry)
         self._stragglers = Counter("bff_stragglers_let_go", "Work that overstayed its deadline", **with_registry)
@@ -77,6 +79,7 @@ class Meters:
             OwnedTaskFailed: lambda f: self._background.labels(f.task).inc(),
             ServiceRestarting: lambda f: self._background.labels(f.service).inc(),
             DetachedCutOff: lambda f: self._background.labels(f.why).inc(),
+            RetryDenied: lambda f: self._denied.labels(f.name).inc(),
             StragglerLetGo: lambda _: self._stragglers.inc(),
         }
 

@@ -22,7 +22,7 @@ SESSIONS_KEPT = 20_000
 TOKENS_KEPT = 500  # per session: over five days of a renewal each quarter of an hour
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
     """One sign-in of one operator, from one device with one key. Its tokens are those not yet forgotten, oldest first.
 
@@ -37,7 +37,7 @@ class Session:
     tokens: OrderedDict[str, tuple[float, Grant] | None] = field(default_factory=OrderedDict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Grant:
     """A pair of tokens; `expires_at` is the access token's end, in POSIX seconds."""
 
