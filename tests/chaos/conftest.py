@@ -93,7 +93,8 @@ def an_estate(seed=1, token_ttl=900):
 
 
 @pytest.fixture
-def ask(autojump_clock):
+def ask():
+    """A test in which time passes asks for `autojump_clock` itself: pytest-trio looks no further than its arguments."""
     return an_estate()
 
 

@@ -227,7 +227,7 @@ async def test_the_line_is_bounded_in_callers_and_in_bytes(border, mute, monkeyp
             await trio.testing.wait_all_tasks_blocked()
             assert await line.ask(("PING",)) == Down("too many wait")
             assert answers == []
-    assert answers == [Down("no answer within 500 ms")] * 8
+            nursery.cancel_scope.cancel()
 
 
 async def greets_once(stream):
