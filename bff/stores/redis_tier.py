@@ -1,7 +1,7 @@
 """The session tier on Redis: sessions, revocations, tenants' standing, and the proofs that were seen.
 
     p:HASH                       a proof by its key's thumbprint and its jti: the nonce it came with
-    TENANT|session|SESSION       the blob, as JSON
+    TENANT|session|SESSION       the blob, as JSON (each part with its length, as `CacheKey` writes it)
     TENANT|revoked|SESSION       there while the session is revoked: it outranks a blob that is written again
     TENANT|status                active or suspended, the last known
 

@@ -98,6 +98,6 @@ def ask():
     return an_estate()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_estate():
     return an_estate

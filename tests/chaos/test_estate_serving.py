@@ -1,4 +1,5 @@
 import errno
+import socket
 
 import msgspec
 import pytest
@@ -6,11 +7,12 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaos.hotel.estate.faults import drifted
 from chaos.hotel.estate.service import Operation, Reply, Service
 from chaos.hotel.estate.serving import Door
-from chaos.hotel.estate.sockets import Tcp
+from chaos.hotel.estate.sockets import Tcp, broken
 from chaos.sim.link import Network
-from chaos.toxics import split
+from chaos.toxics import Drift, split
 
 ANSWER = {"tenantId": "resort", "id": "r1", "rates": [{"id": "a", "amountMinor": 7}], "count": 3}
 
@@ -141,35 +143,129 @@ async def test_nothing_hangs_for_somebody_who_has_left(autojump_clock, door):
     assert trio.lowlevel.current_statistics().tasks_living == before
 
 
-async def test_latency_and_its_jitter_are_on_the_clock(autojump_clock, door):
-    door.inject(split("latency ms=200 jitter=50"))
-    await ask(await door.connect())
-    assert 0.15 <= trio.current_time() <= 0.25
-
-
-async def test_a_drip_is_a_byte_a_second(autojump_clock, door):
-    door.inject(split("drip bytes-per-second=1"))
-    whole = await ask(await door.connect())
-    assert trio.current_time() == pytest.approx(len(whole) - 1, abs=1.01)
-
-
-async def test_a_reset_breaks_after_so_many_bytes(autojump_clock, door):
-    door.inject(split("reset after=20"))
+async def test_latency_is_on_the_clock_to_the_microsecond_and_over_when_it_is_cleared(autojump_clock, door, nursery):
     stream = await door.connect()
-    with pytest.raises(trio.BrokenResourceError):
-        while True:
+    door.inject(split("latency ms=200"))
+    await ask(stream)
+    assert trio.current_time() == pytest.approx(0.2, abs=1e-6)
+    door.inject(split("latency ms=60000"))
+
+    async def heal():
+        await trio.sleep(1)
+        door.clear()
+
+    nursery.start_soon(heal)
+    await ask(stream)
+    assert trio.current_time() == pytest.approx(1.2, abs=1e-6)
+
+
+async def test_jitter_is_drawn_from_the_seed_and_stays_in_its_span(autojump_clock, nursery):
+    async def run(port):
+        network = Network()
+        door = Door(a_service(), network.listen, nursery, host="pricing", port=port)
+        door.inject(split("latency ms=200 jitter=50"))
+        stream = await network.connect("pricing", port, None)
+        took = []
+        for _ in range(50):
+            began = trio.current_time()
             await ask(stream)
+            took.append(trio.current_time() - began)
+        return took
+
+    first, second = await run(80), await run(81)
+    assert first == pytest.approx(second)
+    assert 0.15 <= min(first) < 0.17
+    assert 0.23 < max(first) <= 0.25
 
 
-async def test_a_giant_answer_is_as_large_as_asked_for(autojump_clock, door):
-    door.inject(split("giant bytes=300000"))
+async def drops(stream):
+    """When each piece of an answer came, and what it was."""
+    came = []
+    await stream.send_all(b"GET /properties/p1/rates HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    while piece := await stream.receive_some(65536):
+        came.append((trio.current_time(), piece))
+    return came
+
+
+@pytest.mark.parametrize(("rate", "size"), [("1", 1), ("4", 1), ("0.5", 1), ("40", 4), ("1000", 100)])
+async def test_a_drip_is_so_many_bytes_a_second_from_the_first_to_the_last(autojump_clock, door, rate, size):
+    door.inject(split(f"drip bytes-per-second={rate}"))
+    came = await drops(await door.connect())
+    for number, (at, piece) in enumerate(came):
+        assert at == pytest.approx(number * size / float(rate), abs=1e-6)
+        assert len(piece) == size or number == len(came) - 1
+    assert json_of(b"".join(piece for _, piece in came)) == ANSWER
+
+
+async def test_a_drip_that_is_cleared_flows(autojump_clock, door, nursery):
+    door.inject(split("drip bytes-per-second=1"))
+
+    async def heal():
+        await trio.sleep(9.5)
+        door.clear()
+
+    nursery.start_soon(heal)
+    came = await drops(await door.connect())
+    assert [at for at, _ in came] == [*range(10), 9.5]
+    assert json_of(b"".join(piece for _, piece in came)) == ANSWER
+
+
+@pytest.mark.parametrize("after", [0, 1, 20, 148])
+async def test_a_reset_breaks_after_exactly_so_many_bytes(autojump_clock, door, after):
+    door.inject(split(f"reset after={after}"))
     stream = await door.connect()
     await stream.send_all(b"GET /properties/p1/rates HTTP/1.1\r\nhost: x\r\n\r\n")
-    got = 0
-    while got < 300_000:
-        piece = await stream.receive_some(65536)
-        assert piece
-        got += len(piece)
+    got = b""
+    with pytest.raises(trio.BrokenResourceError):
+        while True:
+            piece = await stream.receive_some(65536)
+            assert piece, "an end is no break"
+            got += piece
+    assert len(got) == after
+
+
+async def test_an_answer_shorter_than_a_reset_is_not_touched(autojump_clock, door):
+    door.inject(split("reset after=5000"))
+    stream = await door.connect()
+    assert [json_of(await ask(stream)) for _ in range(2)] == [ANSWER, ANSWER]
+
+
+async def test_a_reset_with_a_rate_falls_on_whole_answers_and_not_on_each_piece_of_one(autojump_clock, door):
+    door.inject(split("giant bytes=2000000"))  # 31 pieces
+    door.inject(split("reset after=100 rate=0.3"))
+    broke = 0
+    for _ in range(40):
+        stream = await door.connect()
+        await stream.send_all(b"GET /properties/p1/rates HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        try:
+            while await stream.receive_some(1 << 20):
+                pass
+        except trio.BrokenResourceError:
+            broke += 1
+    assert 4 <= broke <= 20  # a chance for each piece would break all of them
+
+
+async def test_a_giant_answer_is_exactly_as_large_as_asked_for_and_is_json(autojump_clock, door):
+    door.inject(split("giant bytes=300000"))
+    came = await drops(await door.connect())
+    _, _, chunks = b"".join(piece for _, piece in came).partition(b"\r\n\r\n")
+    body = b""
+    while chunks:
+        size, _, chunks = chunks.partition(b"\r\n")
+        body, chunks = body + chunks[: int(size, 16)], chunks[int(size, 16) + 2 :]
+    assert len(body) == 300_000
+    assert set(msgspec.json.decode(body)) == {"tenantId"}
+
+
+async def test_a_giant_answer_that_nobody_reads_keeps_nobody_else_waiting(autojump_clock, door, nursery):
+    door.inject(split("giant bytes=1073741824"))
+    stream = await door.connect()
+    await stream.send_all(b"GET /properties/p1/rates HTTP/1.1\r\nhost: x\r\n\r\n")
+    await trio.testing.wait_all_tasks_blocked()
+    door.clear()
+    assert json_of(await ask(await door.connect())) == ANSWER
+    assert trio.current_time() == 0
+    await stream.aclose()
 
 
 async def test_a_lost_answer_was_worked_on(autojump_clock, door):
@@ -239,3 +335,112 @@ async def test_on_real_sockets_it_is_the_same_and_down_gives_the_port_back(nurse
     with pytest.raises((trio.BrokenResourceError, msgspec.DecodeError)):
         await once()
     nursery.cancel_scope.cancel()
+
+
+async def test_two_requests_at_once_are_answered_in_turn(autojump_clock, door):
+    stream = await door.connect()
+    one = b"GET /properties/p1/rates HTTP/1.1\r\nhost: x\r\n\r\n"
+    await stream.send_all(one + one.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n") + one)
+    got = b""
+    while piece := await stream.receive_some(65536):
+        got += piece
+    assert got.count(b"HTTP/1.1 200") == 2  # the third came after its sender had said that it was the last
+    assert door.service.counts["rates"].calls == 2
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",  # a TLS hello
+        b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 201 + b"\r\n",
+        b"POST / HTTP/1.1\r\ncontent-length: 1048577\r\n\r\n" + b"x" * 1_048_577,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_refused_and_the_next_connection_served(autojump_clock, door, head):
+    stream = await door.connect()
+    with trio.move_on_after(5):
+        await stream.send_all(head)
+    got = b""
+    while piece := await stream.receive_some(65536):
+        got += piece
+    assert got.startswith(b"HTTP/1.1 400")
+    assert json_of(await ask(await door.connect())) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /properties/p1/rates HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n", b"200"),
+        (b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n", b"404"),
+    ],
+)
+async def test_another_protocol_is_not_taken_up(autojump_clock, door, head, status):
+    stream = await door.connect()
+    await stream.send_all(head + b"whatever is spoken next")
+    got = b""
+    while piece := await stream.receive_some(65536):
+        got += piece
+    assert got.startswith(b"HTTP/1.1 " + status)
+    assert got.count(b"HTTP/1.1") == 1
+
+
+async def test_nobody_sends_requests_without_end_into_one_that_hangs(autojump_clock, door):
+    door.inject(split("hang"))
+    stream = await door.connect()
+    with trio.move_on_after(5) as scope:
+        while True:
+            await stream.send_all(b"GET /properties/p1/rates HTTP/1.1\r\nhost: x\r\n\r\n" * 100)
+    assert scope.cancelled_caught  # back-pressure: the window is full, and nobody reads on
+
+
+async def test_a_port_is_nobody_else_s_while_its_service_is_down(nursery):
+    door = Door(a_service(), Tcp().listen, nursery, host="127.0.0.1", port=0)
+    door.inject(split("down"))
+    with socket.socket() as stranger, pytest.raises(OSError) as taken:
+        stranger.bind(("127.0.0.1", door.port))  # as any outgoing connection might, by chance
+    assert taken.value.errno == errno.EADDRINUSE
+    for _ in range(3):
+        door.clear()
+        stream = await trio.open_tcp_stream("127.0.0.1", door.port)
+        assert json_of(await ask(stream)) == ANSWER
+        door.inject(split("down"))
+        with pytest.raises(trio.BrokenResourceError):
+            await ask(stream)
+        await stream.aclose()
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_that_is_broken_already_may_be_cut(nursery):
+    tcp = Tcp()
+    taken = trio.Event()
+
+    async def serve(stream):
+        broken(stream)
+        broken(stream)
+        taken.set()
+        await trio.sleep_forever()
+
+    listening = tcp.listen("127.0.0.1", 0, serve, nursery)
+    stream = await trio.open_tcp_stream("127.0.0.1", listening.port)
+    await taken.wait()
+    listening.cut()
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.receive_some()
+    await stream.aclose()
+    nursery.cancel_scope.cancel()
+
+
+PATHS = st.lists(st.sampled_from(["tenantId", "rates", "0", "7", "x", "id", "amountMinor", ""]), min_size=1, max_size=4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(PATHS.map(".".join), st.booleans())
+def test_drift_changes_the_field_it_names_and_nothing_else_wherever_it_points(path, missing):
+    before = msgspec.json.encode(ANSWER)
+    bent = drifted(ANSWER, Drift(field=path, missing=missing))
+    assert msgspec.json.encode(ANSWER) == before
+    there = {
+        *("tenantId", "rates", "id", "rates.0", "rates.0.id", "rates.0.amountMinor", ""),
+    }
+    assert (bent != ANSWER) == (path in there)

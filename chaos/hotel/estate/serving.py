@@ -36,7 +36,6 @@ MOST_WAITING: Final = 64  # requests that are read ahead of their turn
 DRIP_STEP: Final = 0.1  # seconds between pieces of a drip that is faster than a byte in that time
 
 BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-BAD: Final = (httptools.HttpParserError, httptools.HttpParserUpgrade)  # the second is no case of the first
 STATUS_LINES: Final = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() for one in HTTPStatus}
 
 
@@ -188,14 +187,23 @@ class _Connection:
             data = await self._stream.receive_some(READ)
             if not data:
                 return
-            try:
-                self._parser.feed_data(data)
-            except BAD:
-                await self._stream.send_all(BAD_REQUEST)
-                return
+            bad = self._feed(data)
             while self._requests:
                 if not await self._while_there(self._requests.popleft()):
                     return
+            if bad:
+                await self._stream.send_all(BAD_REQUEST)
+                return
+
+    def _feed(self, data: bytes | bytearray) -> bool:
+        """Whether something came that is no request of HTTP/1.1; what came before it stands."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return False  # not taken up: its request is answered as any other, and is the last (RFC 9110, 7.8)
+        except httptools.HttpParserError:
+            return True
+        return False
 
     async def _while_there(self, request: _Request) -> bool:
         """Answer one request, or stop in the middle when the peer has left: nothing hangs for nobody.
@@ -215,10 +223,11 @@ class _Connection:
         """Read on. A peer that sends more than it may have waiting is left alone until its turn comes."""
         try:
             while data := await self._stream.receive_some(READ):
-                self._parser.feed_data(data)
+                if self._feed(data):
+                    break
                 if len(self._requests) > MOST_WAITING:
                     return
-        except (trio.BrokenResourceError, trio.ClosedResourceError, *BAD):
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         answering.cancel()
 
@@ -259,7 +268,8 @@ class _Connection:
             "query_string": query,
             "headers": self._headers,
         }
-        self._requests.append(_Request(scope, bytes(self._body), self._parser.should_keep_alive()))
+        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        self._requests.append(_Request(scope, bytes(self._body), keep_alive))
         self._begin()
 
 

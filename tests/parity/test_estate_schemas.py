@@ -1,0 +1,97 @@
+"""Two readings of the contract, the server's and the estate's, made apart from each other: do they meet?"""
+
+from random import Random
+
+import msgspec
+import pytest
+
+from bff.upstreams import services
+from bff.upstreams.drift import Drift, parsed
+from bff.upstreams.schemas.money import Tile
+from bff.wire.jose import public_key
+from chaos.hotel.estate.hotel import build_hotel
+from chaos.hotel.estate.service import Call
+from chaos.hotel.estate.services import build_services
+
+HOTEL = build_hotel()
+READS = [one for one in services.OPERATIONS if one.method == b"GET" and one.tenant_named]
+DESKS = [(operator, house) for operator in HOTEL.operators for house in operator.properties]
+
+
+@pytest.fixture
+def estate():
+    built, _ = build_services(HOTEL, now=lambda: 1_439_618_400.25, entropy=Random(1).randbytes, token_ttl=60)
+    return {service.name: service for service in built}
+
+
+def ask(estate, operation, fields, operator, body=None):
+    """What the estate says to the server's own request for `operation`: its status and its bytes."""
+    service = estate[operation.service]
+    segments = operation.target(fields).decode().split("/")
+    method = operation.method.decode()
+    matches = [(one, one.match(segments)) for one in service.operations if one.method == method]
+    (found,) = [(one, match) for one, match in matches if match is not None]
+    assert found[0].name == operation.name
+    call = Call(operation.name, operator.tenant_id, operator.operator_id, operator.properties, found[1], {}, body, None)
+    reply = service.answer(found[0], call)
+    return reply.status, msgspec.json.encode(reply.body)
+
+
+def about(operator, house):
+    return {"operator": operator.operator_id, "tenant": operator.tenant_id, "pid": house, "did": "desk-1"}
+
+
+def named(desk):
+    return f"{desk[0].operator_id}-{desk[1]}"
+
+
+def test_both_know_the_same_services(estate):
+    assert tuple(estate) == services.SERVICES
+
+
+@pytest.mark.parametrize("desk", DESKS, ids=named)
+@pytest.mark.parametrize("operation", READS, ids=lambda one: f"{one.service}.{one.name}")
+def test_every_read_answers_every_desk_with_what_the_server_expects(estate, operation, desk):
+    operator, house = desk
+    status, raw = ask(estate, operation, about(operator, house), operator)
+    assert status == 200
+    value = parsed(raw, operation.decoder, operator.tenant_id)
+    assert not isinstance(value, Drift), value
+    assert getattr(value, "property_id", house) == house
+
+
+@pytest.mark.parametrize("desk", DESKS, ids=named)
+def test_every_tile_parses_on_its_own(estate, desk):
+    operator, house = desk
+    _, raw = ask(estate, services.KPIS, about(operator, house), operator)
+    tiles = msgspec.json.decode(raw, type=services.KPIS.answer).tiles
+    assert len(tiles) >= 4
+    for tile in tiles:
+        msgspec.json.decode(tile, type=Tile, strict=True)
+
+
+@pytest.mark.parametrize("operator", HOTEL.operators, ids=lambda one: one.operator_id)
+def test_signing_in_renewing_and_signing_out_answer_what_the_server_expects(estate, operator):
+    who = {"tenant": operator.tenant_id, "operator": operator.operator_id, "password": operator.password}
+    status, raw = ask(estate, services.SIGN_IN, {}, operator, who | {"deviceId": "desk-1", "jkt": "key"})
+    assert status == 201
+    signed = parsed(raw, services.SIGN_IN.decoder, operator.tenant_id)
+    assert [house.id for house in signed.properties] == list(operator.properties)
+    status, raw = ask(estate, services.REFRESH, {}, operator, {"refreshToken": signed.refresh_token, "jkt": "key"})
+    assert status == 200
+    renewed = parsed(raw, services.REFRESH.decoder, operator.tenant_id)
+    assert renewed.session_id == signed.session_id
+    status, raw = ask(estate, services.REVOKE, {"sid": signed.session_id}, operator)
+    assert status == 200
+    assert parsed(raw, services.REVOKE.decoder, operator.tenant_id).revoked
+
+
+def test_iam_s_keys_are_keys_to_the_server(estate):
+    _, raw = ask(estate, services.JWKS, {}, HOTEL.operators[0])
+    (jwk,) = msgspec.json.decode(raw)["keys"]
+    assert public_key(jwk) is not None
+
+
+def test_every_operation_of_the_server_s_table_was_asked_here():
+    others = {services.SIGN_IN, services.REFRESH, services.REVOKE, services.JWKS}
+    assert {*READS, *others} == set(services.OPERATIONS)
