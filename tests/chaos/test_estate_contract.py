@@ -158,7 +158,10 @@ async def test_a_body_that_is_not_what_it_should_be_is_refused_and_nothing_else_
     assert not any(count.effects for count in ask.services[service].counts.values())
 
 
-@pytest.mark.parametrize(("said", "status"), [("2015-08-16", 200), ("", 200), ("tomorrow", 400), ("2015-13-01", 400)])
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [("2015-08-16", 200), ("", 200), ("9999-12-31", 400), ("0001-01-01", 400), ("tomorrow", 400), ("2015-13-01", 400)],
+)
 @pytest.mark.parametrize(
     ("service", "name"),
     [

@@ -108,6 +108,11 @@ async def test_a_guest_may_move_and_leaves_the_old_room_free(ask):
     assert await room_status(ask, FREE) == "taken"
 
 
+async def test_a_guest_on_the_last_day_is_not_moved_into_a_room_that_waits_for_somebody_who_comes_today(ask):
+    assert (await assign(ask, LEAVING[0], ROOMED[0].room)).code == "ROOM_TAKEN"
+    assert (await check_in(ask, ROOMED[0])).status == 200
+
+
 async def test_every_taken_room_of_the_workbench_is_a_409_and_every_free_one_is_not(ask):
     for room in HOUSE.rooms:
         status = await room_status(ask, room)

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from chaos.hotel.fleet.proof import make_key, make_proof, signed
+from chaos.hotel.fleet.proof import make_key, make_proof
 
 URL = "https://desk.example/v1/dashboard"
 
@@ -69,5 +69,5 @@ def test_what_a_test_says_instead_goes_over_what_a_desk_would_say():
 
 
 def test_any_bytes_can_be_signed():
-    header, claims, signature = map(raw, signed(a_key(), b"{", b"\xff").split("."))
+    header, claims, signature = map(raw, a_key().signed(b"{", b"\xff").split("."))
     assert (header, claims, len(signature)) == (b"{", b"\xff", 64)

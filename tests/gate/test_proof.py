@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bff.gate.proof import LONGEST_KEPT, WHYS, BadProof, Proof, Why, judge_proof
 from chaos.hotel.estate.signing import ALGORITHM, b64url
-from chaos.hotel.fleet.proof import make_key, make_proof, signed
+from chaos.hotel.fleet.proof import make_key, make_proof
 
 NOW = 1_440_000_000
 URL = "https://desk.example/v1/dashboard"
@@ -99,7 +99,7 @@ def test_a_proof_bent_in_one_place_is_refused_by_the_rule_that_it_breaks(why, wh
     texts = {"header": HEADER.replace("{key}", NAMES["{key}"]), "claims": CLAIMS}
     stands, instead = (text.replace("{key}", NAMES["{key}"]) for text in (stands, instead))
     texts[where] = bent(texts[where], stands, instead)
-    verdict = judge(signed(KEY, *(filled(texts[part]).encode() for part in ("header", "claims"))))
+    verdict = judge(KEY.signed(*(filled(texts[part]).encode() for part in ("header", "claims"))))
     if why == "ok":
         claims = json.loads(filled(texts["claims"]))
         assert verdict == Proof(JKT, claims["jti"], claims["iat"])
@@ -268,7 +268,7 @@ Members = st.dictionaries(
 def test_whatever_json_is_signed_the_answer_is_a_value(header, jwk, claims):
     head = {"typ": "dpop+jwt", "alg": "ES256", "jwk": {**KEY.jwk, **jwk}, **header}
     said = {"jti": "j-1", "htm": "GET", "htu": URL, "iat": NOW, "ath": ATH, **claims}
-    verdict = judge(signed(KEY, json.dumps(head).encode(), json.dumps(said).encode()))
+    verdict = judge(KEY.signed(json.dumps(head).encode(), json.dumps(said).encode()))
     assert isinstance(verdict, Proof) or verdict.why in WHYS
 
 

@@ -25,7 +25,7 @@ from bff.wire.pool import Pool
 from chaos.hotel.estate.service import Operation, Reply, Service
 from chaos.hotel.estate.serving import Door
 from chaos.hotel.estate.signing import b64url, make_signer
-from chaos.hotel.fleet.proof import make_key, make_proof, signed
+from chaos.hotel.fleet.proof import make_key, make_proof
 from chaos.sim.link import Network
 from nurseries import BreakerRule, open_owner, within
 
@@ -70,7 +70,7 @@ def bent(text, stands, instead):
 
 
 def token(key=KEY, header=HEADER, **claims):
-    return signed(key, header.encode(), json.dumps({**json.loads(CLAIMS), **claims}).encode())
+    return key.signed(header.encode(), json.dumps({**json.loads(CLAIMS), **claims}).encode())
 
 
 GOOD = token()
@@ -129,7 +129,7 @@ async def test_a_token_bent_in_one_place_is_refused_by_the_rule_that_it_breaks(
 ):
     texts = {"header": HEADER, "claims": CLAIMS}
     texts[where] = bent(texts[where], stands, instead)
-    made = signed(KEY, texts["header"].encode(), texts["claims"].encode())
+    made = KEY.signed(texts["header"].encode(), texts["claims"].encode())
     assert await world.shown(made) == why
     assert await world.shown(made) == why  # and again, whatever is remembered
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Generic, TypeVar
 
 from chaos.hotel.estate.hotel import Hotel, Property
 from chaos.hotel.estate.service import Call, Refusal
 
 T = TypeVar("T")
+FARTHEST = timedelta(days=3_650)
 
 
 def rfc3339(seconds: float) -> str:
@@ -52,9 +53,12 @@ class Grounds:
         if said is None:
             return self.hotel.day
         try:
-            return date.fromisoformat(said)
+            day = date.fromisoformat(said)
         except ValueError:
             raise Refusal(400, "INVALID", "date should be a day, as 2015-08-15") from None
+        if abs(day - self.hotel.day) > FARTHEST:
+            raise Refusal(400, "INVALID", "date is too far away")
+        return day
 
     def moment(self) -> str:
         """This moment, as an answer has it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from chaos.hotel.estate.hotel import Property, Room, Stay
 from chaos.hotel.estate.service import Call, Operation, Refusal, Reply, changes, reads
 
 EXPECTED, IN_HOUSE, CHECKED_OUT = "expected", "in-house", "checked-out"
+NO_DAY, ONE_DAY = timedelta(0), timedelta(1)
 LISTED = 8  # stays in a list; its total says how many there are
 
 
@@ -38,15 +39,15 @@ class Booked:
     status: str
     room: Room | None
 
-    def holds(self, room: Room, first: date, last: date) -> bool:
-        """Whether nobody else can have `room` from the evening of `first` to the morning of `last`.
+    @property
+    def end(self) -> date:
+        """The first day on which the guest needs no room: his last one, or the day after it once he is there."""
+        return self.stay.departure + (ONE_DAY if self.status == IN_HOUSE else NO_DAY)
 
-        A guest who is expected takes it from his arrival on; one who is there keeps it through his last day.
-        """
-        if self.room is not room or self.status == CHECKED_OUT:
-            return False
-        ends = self.stay.departure
-        return self.stay.arrival < last and (first <= ends if self.status == IN_HOUSE else first < ends)
+    def holds(self, room: Room, first: date, end: date) -> bool:
+        """Whether nobody else can have `room` on the days from `first` to before `end`."""
+        there = self.room is room and self.status != CHECKED_OUT
+        return there and self.stay.arrival < end and first < self.end
 
 
 class Reservations:
@@ -110,7 +111,7 @@ class Reservations:
         return [one for one in self._booked.of(house) if one.status != CHECKED_OUT and one.stay.sleeps(day)]
 
     def _room(self, house: Property, room: Room, day: date) -> dict[str, Any]:
-        taken = any(one.holds(room, day, date.max) for one in self._booked.of(house) if one.stay.arrival <= day)
+        taken = any(one.holds(room, day, day + ONE_DAY) for one in self._booked.of(house))
         status = "out-of-order" if room.out_of_order else "taken" if taken else "free"
         return {"id": room.id, "number": room.number, "lockId": room.lock_id, "status": status}
 
@@ -139,7 +140,7 @@ class Reservations:
         if room.out_of_order:
             raise Refusal(409, "ROOM_OUT_OF_ORDER", f"room {room.number} is out of order")
         first = max(one.stay.arrival, self._grounds.hotel.day)
-        if any(other.holds(room, first, one.stay.departure) for other in self._booked.of(house)):
+        if any(other.holds(room, first, one.end) for other in self._booked.of(house)):
             raise Refusal(409, "ROOM_TAKEN", f"room {room.number} is taken")
         return self._now(house, replace(one, room=room))
 

@@ -1,7 +1,7 @@
 """A desk's key and its proofs of possession (RFC 9449, section 4.2): the other side of the gate, written apart from it.
 
-`make_proof` makes good ones; `claims` and `header` go over what it would say, and `signed` puts any bytes at all into
-a valid signature, so that whoever tests a gate can say what is not so, and have it signed.
+`make_proof` makes good ones; `claims` and `header` go over what it would say, and the key's own `signed` puts any bytes
+at all into a valid signature, so that whoever tests a gate can say what is not so, and have it signed.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from chaos.hotel.estate.signing import ALGORITHM, WIDTH, Signer, b64url, make_signer
+from chaos.hotel.estate.signing import Signer, b64url, make_signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,11 +49,4 @@ def make_proof(
     if token is not None:
         said["ath"] = b64url(sha256(token.encode()).digest())
     head = {"typ": "dpop+jwt", "alg": "ES256", "jwk": {name: key.jwk[name] for name in MEMBERS}}
-    return signed(key, msgspec.json.encode({**head, **(header or {})}), msgspec.json.encode({**said, **(claims or {})}))
-
-
-def signed(key: Key, header: bytes, payload: bytes) -> str:
-    """A compact JWS over exactly these bytes, whatever they are."""
-    content = f"{b64url(header)}.{b64url(payload)}"
-    r, s = decode_dss_signature(key.key.sign(content.encode(), ALGORITHM))
-    return f"{content}.{b64url(r.to_bytes(WIDTH, 'big') + s.to_bytes(WIDTH, 'big'))}"
+    return key.signed(msgspec.json.encode({**head, **(header or {})}), msgspec.json.encode({**said, **(claims or {})}))
