@@ -219,6 +219,23 @@ async def test_a_read_is_encoded_once_until_a_change_has_an_effect(autojump_cloc
     assert after.body["alerts"][0]["acknowledged"] is True
 
 
+async def test_the_memory_of_encoded_reads_and_of_keys_is_bounded(ask, monkeypatch):
+    monkeypatch.setattr("chaos.hotel.estate.service.READS_KEPT", 10)
+    monkeypatch.setattr("chaos.hotel.estate.service.KEYS_KEPT", 10)
+    service = ask.services["billing"]
+    charge = {"amountMinor": 100, "currency": "EUR", "description": "Tea"}
+    kept = []
+    for number in range(25):
+        await ask.get("billing", f"/folios/f-01118?n={number}")
+        kept.append(len(service._reads))
+    assert max(kept) == 10
+    for number in range(25):
+        await ask.post("billing", "/folios/f-01118/charges", charge, key=f"k{number}")
+    assert len(service._answers) == 10
+    again = await ask.post("billing", "/folios/f-01118/charges", charge, key="k24")
+    assert again.body["id"] == "f-01118-25"  # the youngest are those that are kept
+
+
 async def test_the_same_seed_and_the_same_calls_give_the_same_answers_byte_for_byte(make_estate, autojump_clock):
     who = {"tenant": "resort", "operator": "ines", "password": "ines-desk-2015", "deviceId": "d1", "jkt": "key"}
 

@@ -78,6 +78,7 @@ async def test_the_head_of_a_service_s_last_request_is_kept_as_it_came(autojump_
 
 
 async def test_a_fault_is_in_force_when_it_is_answered_and_healed_when_it_is_cleared(autojump_clock, estate):
+    assert (await estate.of("pricing", "/properties/resort-praia/rates"))[0] == 200
     status, toxics = await estate.told("POST", "/_estate/toxics", {"service": "pricing", "toxic": "status code=500"})
     assert (status, toxics) == (200, {"pricing": ["status code=500"]})
     assert (await estate.of("pricing", "/properties/resort-praia/rates"))[0] == 500
