@@ -32,8 +32,9 @@ class Estate:
         stream = await self.network.connect("estate", port, None)
         await stream.send_all("\r\n".join([*head, "x-tenant-id: resort", *fields, "", ""]).encode() + raw)
         got = b""
-        while piece := await stream.receive_some(65_536):
-            got += piece
+        with trio.fail_after(100):
+            while piece := await stream.receive_some(65_536):
+                got += piece
         answer, _, body = got.partition(b"\r\n\r\n")
         return int(answer.split(b" ", 2)[1]), msgspec.json.decode(body)
 

@@ -1,5 +1,7 @@
 """What a desk does beside reservations: boards, folios, keys, alerts, preferences, and its place in the sync."""
 
+from datetime import timedelta
+
 import pytest
 import trio
 
@@ -223,8 +225,9 @@ async def test_preferences_are_written_over_the_version_that_was_read_and_no_oth
     assert wrote.status == 200
     assert wrote.body == read | {"version": read["version"] + 1, "values": values}
     assert (await ask.get("tenant", path)).body == wrote.body
-    stale = await ask("tenant", "PUT", path, {"version": read["version"], "values": {}})
-    assert (stale.status, stale.code) == (409, "VERSION_CONFLICT")
+    for version in (read["version"], wrote.body["version"] + 1):
+        other = await ask("tenant", "PUT", path, {"version": version, "values": {}})
+        assert (other.status, other.code) == (409, "VERSION_CONFLICT")
     assert (await ask.get("tenant", path)).body == wrote.body
     assert ask.counts("tenant", "preferences")["effects"] == 1
 
@@ -280,14 +283,17 @@ async def test_devices_of_two_tenants_are_two_though_their_ids_are_the_same(ask)
     assert (await ask.by(tenant="city").get("sync", "/devices/d1/cursor")).body["cursor"] == "c-000001"
 
 
-async def test_rates_are_what_was_booked_and_their_middle_lies_between_the_lowest_and_the_highest(ask):
-    rates = (await ask.get("pricing", "/properties/resort-praia/rates")).body["rates"]
-    tonight = [stay.booking for stay in HOUSE.asleep(BUSINESS_DAY) if stay.booking.rate_minor]
-    assert [rate["roomType"] for rate in rates] == sorted({booking.room_type for booking in tonight})
-    for rate in rates:
-        booked = [booking.rate_minor for booking in tonight if booking.room_type == rate["roomType"]]
-        assert (rate["lowestMinor"], rate["highestMinor"]) == (min(booked), max(booked))
-        assert rate["amountMinor"] in booked
+@pytest.mark.parametrize("house", HOUSES)
+async def test_rates_are_what_was_booked_that_night_but_for_who_pays_nothing(ask, house):
+    asks = ask.by(tenant=house.partition("-")[0], scope=house)
+    for night in (BUSINESS_DAY + timedelta(days) for days in range(7)):
+        rates = (await asks.get("pricing", f"/properties/{house}/rates?date={night}")).body["rates"]
+        paying = [stay.booking for stay in build_hotel().by_property[house].asleep(night) if stay.booking.rate_minor]
+        assert [rate["roomType"] for rate in rates] == sorted({booking.room_type for booking in paying})
+        for rate in rates:
+            booked = sorted(booking.rate_minor for booking in paying if booking.room_type == rate["roomType"])
+            assert (rate["lowestMinor"], rate["highestMinor"]) == (booked[0], booked[-1])
+            assert rate["amountMinor"] == booked[len(booked) // 2]
 
 
 @pytest.mark.parametrize("house", HOUSES)

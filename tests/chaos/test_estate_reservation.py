@@ -92,6 +92,15 @@ async def test_a_guest_is_checked_out_and_the_room_is_free_for_the_next(ask):
     assert await room_status(ask, stay.room) == "taken"
 
 
+async def test_a_guest_who_leaves_early_leaves_the_room_free_for_all_the_nights_that_were_booked(ask):
+    stay = max(HOUSE.present(), key=lambda stay: stay.departure)
+    assert stay.departure > ROOMLESS[0].arrival
+    assert (await assign(ask, ROOMLESS[0], stay.room)).code == "ROOM_TAKEN"
+    assert (await check_out(ask, stay)).status == 200
+    assert await room_status(ask, stay.room) == "free"
+    assert (await assign(ask, ROOMLESS[0], stay.room)).status == 200
+
+
 async def test_a_room_is_set_aside_with_its_lock_and_then_the_guest_can_come_in(ask):
     stay = ROOMLESS[0]
     assert (await check_in(ask, stay)).code == "NO_ROOM"

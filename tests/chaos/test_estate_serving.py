@@ -14,6 +14,7 @@ from chaos.hotel.estate.sockets import Tcp, broken
 from chaos.sim.link import Network
 from chaos.toxics import Drift, split
 
+LONG = 1_000  # seconds after which a connection that should have ended has not
 ANSWER = {"tenantId": "resort", "id": "r1", "rates": [{"id": "a", "amountMinor": 7}], "count": 3}
 
 
@@ -43,14 +44,24 @@ async def ask(stream, path="/properties/p1/rates", method="GET", headers="", bod
 
 async def answer(stream):
     got = b""
-    while True:
-        piece = await stream.receive_some(65536)
-        got += piece
-        if not piece:
-            return got
-        head, blank, body = got.partition(b"\r\n\r\n")
-        if blank and b"content-length: %d\r\n" % len(body) in head + b"\r\n":
-            return got
+    with trio.fail_after(LONG):
+        while True:
+            piece = await stream.receive_some(65536)
+            got += piece
+            if not piece:
+                return got
+            head, blank, body = got.partition(b"\r\n\r\n")
+            if blank and b"content-length: %d\r\n" % len(body) in head + b"\r\n":
+                return got
+
+
+async def rest(stream):
+    """Everything up to the end of the connection."""
+    got = b""
+    with trio.fail_after(LONG):
+        while piece := await stream.receive_some(65536):
+            got += piece
+    return got
 
 
 def json_of(raw):
@@ -182,8 +193,9 @@ async def drops(stream):
     """When each piece of an answer came, and what it was."""
     came = []
     await stream.send_all(b"GET /properties/p1/rates HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-    while piece := await stream.receive_some(65536):
-        came.append((trio.current_time(), piece))
+    with trio.fail_after(LONG):
+        while piece := await stream.receive_some(65536):
+            came.append((trio.current_time(), piece))
     return came
 
 
@@ -222,6 +234,16 @@ async def test_a_reset_breaks_after_exactly_so_many_bytes(autojump_clock, door, 
             assert piece, "an end is no break"
             got += piece
     assert len(got) == after
+
+
+async def test_a_reset_that_is_cleared_in_the_middle_of_an_answer_does_not_happen(autojump_clock, door):
+    door.inject(split("giant bytes=1000000"))
+    door.inject(split("reset after=900000"))
+    stream = await door.connect()
+    await stream.send_all(b"GET /properties/p1/rates HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    begun = await stream.receive_some(1000)
+    door.clear()
+    assert len(begun + await rest(stream)) > 1_000_000
 
 
 async def test_an_answer_shorter_than_a_reset_is_not_touched(autojump_clock, door):
@@ -341,9 +363,7 @@ async def test_two_requests_at_once_are_answered_in_turn(autojump_clock, door):
     stream = await door.connect()
     one = b"GET /properties/p1/rates HTTP/1.1\r\nhost: x\r\n\r\n"
     await stream.send_all(one + one.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n") + one)
-    got = b""
-    while piece := await stream.receive_some(65536):
-        got += piece
+    got = await rest(stream)
     assert got.count(b"HTTP/1.1 200") == 2  # the third came after its sender had said that it was the last
     assert door.service.counts["rates"].calls == 2
 
@@ -361,9 +381,7 @@ async def test_what_is_no_request_is_refused_and_the_next_connection_served(auto
     stream = await door.connect()
     with trio.move_on_after(5):
         await stream.send_all(head)
-    got = b""
-    while piece := await stream.receive_some(65536):
-        got += piece
+    got = await rest(stream)
     assert got.startswith(b"HTTP/1.1 400")
     assert json_of(await ask(await door.connect())) == ANSWER
 
@@ -378,9 +396,7 @@ async def test_what_is_no_request_is_refused_and_the_next_connection_served(auto
 async def test_another_protocol_is_not_taken_up(autojump_clock, door, head, status):
     stream = await door.connect()
     await stream.send_all(head + b"whatever is spoken next")
-    got = b""
-    while piece := await stream.receive_some(65536):
-        got += piece
+    got = await rest(stream)
     assert got.startswith(b"HTTP/1.1 " + status)
     assert got.count(b"HTTP/1.1") == 1
 
@@ -388,15 +404,18 @@ async def test_another_protocol_is_not_taken_up(autojump_clock, door, head, stat
 async def test_nobody_sends_requests_without_end_into_one_that_hangs(autojump_clock, door):
     door.inject(split("hang"))
     stream = await door.connect()
-    with trio.move_on_after(5) as scope:
-        while True:
+    with trio.move_on_after(5) as sending:
+        for _ in range(100):
             await stream.send_all(b"GET /properties/p1/rates HTTP/1.1\r\nhost: x\r\n\r\n" * 100)
-    assert scope.cancelled_caught  # back-pressure: the window is full, and nobody reads on
+        await trio.lowlevel.checkpoint()
+    assert sending.cancelled_caught  # back-pressure: the window is full, and nobody reads on
 
 
 async def test_a_port_is_nobody_else_s_while_its_service_is_down(nursery):
     door = Door(a_service(), Tcp().listen, nursery, host="127.0.0.1", port=0)
     door.inject(split("down"))
+    await trio.testing.wait_all_tasks_blocked()
+    tasks = trio.lowlevel.current_statistics().tasks_living
     with socket.socket() as stranger, pytest.raises(OSError) as taken:
         stranger.bind(("127.0.0.1", door.port))  # as any outgoing connection might, by chance
     assert taken.value.errno == errno.EADDRINUSE
@@ -408,6 +427,8 @@ async def test_a_port_is_nobody_else_s_while_its_service_is_down(nursery):
         with pytest.raises(trio.BrokenResourceError):
             await ask(stream)
         await stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert trio.lowlevel.current_statistics().tasks_living == tasks
     nursery.cancel_scope.cancel()
 
 
