@@ -22,6 +22,7 @@ from bff.model import Answer
 from bff.openapi import document
 from bff.ops.listener import Ops
 from bff.ops.readiness import Readiness
+from bff.outside import fraction
 from bff.reads.dashboard import Dashboard
 from bff.reads.widgets import Whose
 from bff.upstreams.client import Upstreams
@@ -70,7 +71,7 @@ class House:
 
     def keep_going(self, owner: Owner, outside: Outside) -> None:
         """Begin the services that a house needs, under `owner`."""
-        jitter = partial(_fraction, outside)
+        jitter = partial(fraction, outside.entropy)
         owner.supervise("pool", self.pool.serve, jitter=jitter)
         owner.supervise("readiness", self.readiness.serve, jitter=jitter)
         owner.start(self.gate.warm, name="first keys")
@@ -146,10 +147,6 @@ def _knocked(visit: Visit) -> Knocked:
 def _passed(visit: Visit) -> Pass:
     assert isinstance(visit.who, Pass), "the route's row says so"
     return visit.who
-
-
-def _fraction(outside: Outside) -> float:
-    return int.from_bytes(outside.entropy(4), "big") / 2**32
 
 
 def _origins(urls: Mapping[str, str]) -> dict[str, Origin]:

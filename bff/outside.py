@@ -51,6 +51,11 @@ def real(connect: Connect) -> Outside:
     return Outside(now=time.time, entropy=os.urandom, connect=connect)
 
 
+def fraction(entropy: Callable[[int], bytes]) -> float:
+    """A number in [0, 1) out of four bytes of `entropy`: the jitter of pauses."""
+    return int.from_bytes(entropy(4), "big") / 2**32
+
+
 def rfc3339(seconds: float) -> str:
     """POSIX `seconds` as RFC 3339 in UTC with milliseconds: `2015-08-15T07:30:00.000Z`."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -24,7 +24,7 @@ from bff.facts import RungRefused, SchemaDrifted
 from bff.gate.bodies import InHandBody, PropertyInScope, SessionBody
 from bff.gate.token import BadToken, Token
 from bff.model import Answer, Claims, DeviceId, Down, OperatorId, SessionId, TenantId
-from bff.outside import rfc3339
+from bff.outside import fraction, rfc3339
 from bff.problem import Code, Problem
 from bff.stores.tier import SessionBlob, Standing
 from bff.upstreams.client import Call, Got, Missed, Reason
@@ -225,7 +225,7 @@ class Sessions:
             return  # what was done already ends the session: this is the second lock on the same door
 
     def _jitter(self) -> float:
-        return int.from_bytes(self.gate.outside.entropy(4), "big") / 2**32
+        return fraction(self.gate.outside.entropy)
 
 
 def _fields(body: SignInBody) -> dict[str, str]:

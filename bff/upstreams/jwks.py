@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import trio
 
 from bff.facts import SchemaDrifted, Surprised
+from bff.outside import fraction
 from bff.upstreams import services
 from bff.upstreams.client import Call, Got, Journey, Missed, Reason
 from bff.upstreams.drift import Drift
@@ -159,7 +160,7 @@ class Keys:
         return await self._upstreams.one(Call(services.JWKS, {}), journey)
 
     def _jitter(self) -> float:
-        return int.from_bytes(self._entropy(4), "big") / 2**32
+        return fraction(self._entropy)
 
     def _learn(self, result: Got | Missed) -> Missed | None:
         if isinstance(result, Missed):
