@@ -44,6 +44,28 @@ class WindowFull:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayPassed:
+    """So many proofs passed once more than they may: on two instances, while the session tier could not tell (F-28)."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recounted:
+    """So many acceptances were shown to the session tier again, since it may not have known them (F-19)."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecountSkipped:
+    """So many acceptances of which nobody will know whether they were replays; `why` is from a fixed set."""
+
+    why: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamCalled:
     """One call ended. `outcome` is `ok`, a problem's word, `BREAKER_OPEN` or `OVERLOADED`; `seconds` in the client."""
 

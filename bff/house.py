@@ -74,6 +74,7 @@ class House:
         jitter = partial(fraction, outside.entropy)
         owner.supervise("pool", self.pool.serve, jitter=jitter)
         owner.supervise("readiness", self.readiness.serve, jitter=jitter)
+        owner.supervise("recount", self.gate.recount.serve, jitter=jitter)
         owner.start(self.gate.warm, name="first keys")
 
     def drain(self) -> None:

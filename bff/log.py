@@ -37,6 +37,8 @@ LOUD: Final[Mapping[str, str]] = {
     "StoreChanged": "warning",
     "ReplayBlocked": "warning",
     "WindowFull": "error",
+    "ReplayPassed": "error",
+    "RecountSkipped": "warning",
 }
 
 

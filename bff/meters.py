@@ -39,6 +39,9 @@ class Meters:
         )
         self._rungs = Counter("bff_gate_refused", "Refusals by rung", ["rung", "code", "why"], **with_registry)
         self._replays = Counter("bff_dpop_replay_blocked", "Proofs seen before (F-28)", ["by"], **with_registry)
+        self._passed = Counter("bff_dpop_replay_passed", "Proofs that passed once more than they may", **with_registry)
+        self._recounted = Counter("bff_dpop_recounted", "Acceptances shown to the tier again", **with_registry)
+        self._unknown = Counter("bff_dpop_recount_skipped", "Acceptances nobody recounts", ["why"], **with_registry)
         self._window_full = Counter("bff_dpop_window_full", "Proofs that could not be remembered", **with_registry)
         self._calls = Counter(
             "bff_upstream_calls", "Calls by outcome", ["service", "operation", "outcome"], **with_registry
@@ -65,6 +68,9 @@ class Meters:
             facts.RungRefused: lambda f: self._rungs.labels(f.rung, f.code, f.why).inc(),
             facts.ReplayBlocked: lambda f: self._replays.labels(f.by).inc(),
             facts.WindowFull: lambda _: self._window_full.inc(),
+            facts.ReplayPassed: lambda f: self._passed.inc(f.count),
+            facts.Recounted: lambda f: self._recounted.inc(f.count),
+            facts.RecountSkipped: lambda f: self._unknown.labels(f.why).inc(f.count),
             facts.UpstreamCalled: self._call,
             facts.SchemaDrifted: lambda f: self._drift.labels(f.service, f.operation).inc(),
             facts.WidgetServed: lambda f: self._widgets.labels(f.widget, f.status, f.reason).inc(),

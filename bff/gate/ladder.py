@@ -15,6 +15,7 @@ from bff.facts import RungRefused
 from bff.gate import rungs
 from bff.gate.admission import Admission
 from bff.gate.forwarded import Front, make_front
+from bff.gate.recount import Recount
 from bff.gate.replay import ReplayWindow
 from bff.gate.rungs import Way
 from bff.gate.standing import Ended, TenantStates
@@ -122,6 +123,7 @@ class Gate:
     tokens: TokenJudge
     window: ReplayWindow
     strangers: ReplayWindow
+    recount: Recount
     tier: SessionTier
     tenants: TenantStates
     ended: Ended
@@ -143,6 +145,7 @@ def make_gate(settings: Settings, outside: Outside, tier: SessionTier, upstreams
         tokens=TokenJudge(keys, issuer=settings.token_issuer, now=outside.now),
         window=ReplayWindow(),
         strangers=ReplayWindow(bound=STRANGERS),
+        recount=Recount(tier),
         tier=tier,
         tenants=TenantStates(upstreams, tier, owner, outside.entropy),
         ended=Ended(),

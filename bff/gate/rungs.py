@@ -10,7 +10,8 @@ order of the answers is the order of the ladder and never that of the asking.
 A proof is used up by being accepted, whatever a later rung says. It enters this process's window first, in a step that
 no other task can interrupt, and then the tier, and it counts only where both call it fresh. A desk that is refused at
 rung 3 or above makes a new proof for its next try, as it does for every request (RFC 9449, 11.1). With the tier down or
-silent the window decides alone, and a read goes on.
+silent the window decides alone, and a read goes on; what was accepted is left with `recount`, which finds out when the
+tier is back whether another instance accepted it too.
 """
 
 from __future__ import annotations
@@ -151,11 +152,14 @@ async def _asked(way: Way, judged: Proof) -> Standing | Down:
         ttl=REMEMBERED,
     )
     most = TIER_NEEDED_SECONDS if way.demands.tier else TIER_SECONDS
-    began = trio.current_time()
+    began, line = trio.current_time(), gate.tier.connections
     standing: Standing | Down = Down("it did not answer in time")
     with within(min(most, TIER_PART * required("session tier"))):
         standing = await gate.tier.present(way.presented)
     way.timing.add("session-tier", trio.current_time() - began)
+    accepted = not way.demands.tier if isinstance(standing, Down) else standing.fresh  # Down: rung 7 turns it away
+    if accepted:
+        gate.recount.accepted(way.presented, standing, line)
     return standing
 
 

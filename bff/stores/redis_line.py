@@ -102,6 +102,7 @@ class Line:
 
     def __init__(self, border: Border, store: str, url: str, scripts: Sequence[str] = ()) -> None:
         self.store = store
+        self.connections = 0  # how many have greeted us: another is another server, for all we know
         self._border = border
         self._scripts = scripts
         self._made = _connections(store, url)
@@ -144,6 +145,7 @@ class Line:
                 connection = self._made()
                 try:
                     await self._greet(connection)
+                    self.connections += 1
                     self._turn(None)
                     while True:
                         await self._answer(connection, await self._batch())

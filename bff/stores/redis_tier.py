@@ -48,6 +48,11 @@ class RedisTier:
     def __init__(self, line: Line) -> None:
         self._line = line
 
+    @property
+    def connections(self) -> int:
+        """How often the line to Redis was (re)made."""
+        return self._line.connections
+
     async def present(self, proof: Presented) -> Standing | Down:
         """Record the proof and read the session and tenant, in one script."""
         tenant, session = proof.tenant, proof.session

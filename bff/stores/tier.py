@@ -57,6 +57,16 @@ class Standing:
 class SessionTier(Protocol):
     """Every verb needs a finite deadline above it and raises `nurseries.Unbounded` without one."""
 
+    @property
+    def connections(self) -> int:
+        """How often the line to the store was (re)made; when it has changed, what was acknowledged before may be gone.
+
+        0 until the first. It has changed by the time anything is answered over a new line, so that who reads it before
+        he asks never takes an older line's answer for a newer one's. A break that lost nothing changes it as well:
+        what a standby did not get cannot be seen from here (F-19).
+        """
+        ...
+
     async def present(self, proof: Presented) -> Standing | Down:
         """Record the proof and read the session and tenant, in one atomic step."""
         ...

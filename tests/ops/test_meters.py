@@ -31,6 +31,15 @@ def test_a_blocked_replay_is_counted_under_the_specifications_name_f28():
     assert value(meters, 'bff_dpop_replay_blocked_total{by="window"}') == 1
 
 
+def test_replays_that_passed_are_counted_and_so_are_the_acceptances_that_nobody_could_recount_f28():
+    meters = Meters()
+    for fact in (facts.Recounted(7), facts.ReplayPassed(2), facts.ReplayPassed(1), facts.RecountSkipped("too late", 4)):
+        meters.hear(fact)
+    assert value(meters, "bff_dpop_replay_passed_total") == 3
+    assert value(meters, "bff_dpop_recounted_total") == 7
+    assert value(meters, 'bff_dpop_recount_skipped_total{why="too late"}') == 4
+
+
 def test_calls_are_counted_and_timed_by_operation_and_outcome():
     meters = Meters()
     meters.hear(facts.UpstreamCalled("pricing", "rateSnapshot", "UPSTREAM_TIMEOUT", 0.7))
