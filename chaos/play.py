@@ -107,7 +107,8 @@ async def play(plan: Plan, stage: S, cast: Cast[S]) -> Played:
     try:
         await playing.whole()
     finally:
-        await playing.heal()
+        if not playing.healed:  # the healing was broken off itself: by an error of the stage, by a second Ctrl-C
+            await playing.heal()  # noqa: ASYNC102 - it has its own shield and bound
     return Played(tuple(history.moments), tuple(history.findings), tuple(playing.skipped))
 
 
@@ -121,6 +122,7 @@ class _Playing(Generic[S]):
         self._history = history
         self._began = trio.current_time()
         self.skipped: list[str] = []
+        self.healed = False
 
     def watch(self, name: str, judge: Judge) -> None:
         def seen(moment: Moment) -> None:
@@ -133,44 +135,55 @@ class _Playing(Generic[S]):
         async with trio.open_nursery() as fleet:
             for work in self._plan.work:
                 fleet.start_soon(self._work, work)
-            async with trio.open_nursery() as faults:
-                for fault in self._plan.faults:
-                    faults.start_soon(self._fault, fault)
-                await trio.sleep_until(self._began + self._plan.lasts)
-                faults.cancel_scope.cancel(reason="the calm begins")
-            await self.heal()
+            try:
+                async with trio.open_nursery() as faults:
+                    for fault in self._plan.faults:
+                        faults.start_soon(self._fault, fault)
+                    await trio.sleep_until(self._began + self._plan.lasts)
+                    faults.cancel_scope.cancel(reason="the calm begins")
+            finally:  # before the works have ended: one that is slow to leave must not keep the faults
+                in_time = await self.heal()  # noqa: ASYNC102 - it has its own shield and bound
             self._history.calm_at = self._history.elapsed()
-            self._history.note(FAULTS, "calm", "everything is healed")
+            self._history.note(FAULTS, "calm", "everything is healed" if in_time else "the plan goes on unhealed")
             await self._calm()
             fleet.cancel_scope.cancel(reason="the plan is over")
 
     async def _work(self, work: Work) -> None:
         try:
             await self._cast.works[work.word](self._stage, self._history, work)
-        except Exception as error:
-            self._history.found("work", f"{work.word} broke off: {described(error)}")
+        except* Exception as errors:  # a star: what it raises while it is cancelled comes along with the cancellation
+            self._history.found("work", f"{work.word} broke off: {described(errors)}")
 
     async def _fault(self, fault: Fault) -> None:
-        await trio.sleep_until(self._began + fault.begins)
         try:
-            await self._stage.inject(fault.target, fault.toxic)
+            await self._there_and_gone(fault)
         except BadToxic as error:
             self.skipped.append(f"{fault}: {error}")
-            self._history.note(FAULTS, "skipped", f"{fault}: {error}")
-            return
-        said = f"{fault.target} {fault.toxic}"
-        self._history.note(FAULTS, "begins", said, target=fault.target, toxic=str(fault.toxic))
+            target, toxic = fault.target, str(fault.toxic)
+            self._history.note(FAULTS, "skipped", f"{fault}: {error}", target=target, toxic=toxic)
+
+    async def _there_and_gone(self, fault: Fault) -> None:
+        def note(word: str) -> None:
+            target, toxic = fault.target, str(fault.toxic)
+            self._history.note(FAULTS, word, f"{target} {toxic}", target=target, toxic=toxic)
+
+        await trio.sleep_until(self._began + fault.begins)
+        note("breaking")  # what it does may be seen before whoever does it has said that it is done
+        await self._stage.inject(fault.target, fault.toxic)
+        note("begins")
         if fault.ends < math.inf:
             await trio.sleep_until(self._began + fault.ends)
             await self._stage.clear(fault.target, fault.toxic)
-            self._history.note(FAULTS, "ends", said, target=fault.target, toxic=str(fault.toxic))
+            note("ends")
 
-    async def heal(self) -> None:
-        """Heal everything, whatever has been cancelled."""
+    async def heal(self) -> bool:
+        """Heal everything, whatever has been cancelled. False, and a finding, where that is not done in time."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + HEALS_WITHIN) as healing:
             await self._stage.clear(None)
         if healing.cancelled_caught:
             self._history.found("heal", f"not healed within {HEALS_WITHIN:.0f} s")
+        self.healed = True
+        return not healing.cancelled_caught
 
     async def _calm(self) -> None:
         """The whole of the calm: promises come true one beside the other, each within its own bound."""
@@ -194,7 +207,7 @@ class _Playing(Generic[S]):
                 await news.wait()
                 news = trio.Event()
                 missing = settled(self._history)
-        if missing:
+        if missing := missing and settled(self._history):  # once more: time alone may have brought it about
             self._history.found(promise.check, f"not within {promise.within:g} s of calm: {missing}")
         else:
             after = self._history.elapsed() - (self._history.calm_at or 0.0)

@@ -6,17 +6,19 @@ the exercises. A virtual run is named by its seed and the digest of its trace: w
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-from chaos.history import Finding, Moment
+from chaos.history import CHECKS, FAULTS, Finding, Moment
 
-NEAR: Final = 2_000  # moments that a record keeps; figures are taken from all of them
+KEPT: Final = 2_000  # moments in a record, or a few more; figures are taken from all there were
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +46,40 @@ class Record:
         return not self.findings
 
 
+def thinned(moments: Sequence[Moment], most: int = KEPT) -> tuple[Moment, ...]:
+    """What a record keeps: every moment of a fault or a check; of the rest evenly, what went badly first."""
+    told = [moment.lane in {FAULTS, CHECKS} for moment in moments]
+    kept = {at for at, always in enumerate(told) if always}
+    for good in (False, None, True):
+        there = [at for at, moment in enumerate(moments) if moment.good is good and not told[at]]
+        stride = -(-len(there) // max(1, most - len(kept))) if there else 1
+        kept.update(there[::stride])
+    return tuple(moments[at] for at in sorted(kept))
+
+
 def save_record(record: Record, folder: Path) -> Path:
-    """Write it as `DATE-NAME-WHERE.json` into `folder`. Raises `OSError`."""
+    """Write it as `DATE-NAME-WHERE.json` into `folder`, beside what is there. Raises `OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
     stamp = re.sub(r"[^0-9T]", "", record.date[:19])
-    path = folder / f"{stamp}-{record.name}-{record.where}.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+    name = f"{stamp}-{record.name}-{record.where}"
+    written = msgspec.json.format(msgspec.json.encode(replace(record, figures=_sayable(record.figures)))) + b"\n"
+    for number in count(1):
+        path = folder / (f"{name}.json" if number == 1 else f"{name}-{number}.json")
+        try:
+            with path.open("xb") as file:
+                file.write(written)
+        except FileExistsError:
+            continue
+        break
     return path
+
+
+def _sayable(figures: Mapping[str, float | int | str]) -> dict[str, float | int | str]:
+    """JSON has no infinity, and a record with a null among its figures is none: such a figure is said in a word."""
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in figures.items()
+    }
 
 
 def load_records(folder: Path) -> list[Record]:

@@ -30,6 +30,7 @@ import trio
 from bff.config import Bind, Rates, Secret, Settings
 from bff.facts import AppFailed, Surprised
 from bff.house import Stores
+from bff.meters import Meters
 from bff.outside import Outside
 from bff.upstreams.services import SERVICES
 from bff.wire.pool import Pool
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from bff.outside import Connect
     from chaos.hotel.estate import hotel as day
     from chaos.hotel.estate.control import Authority
+    from chaos.hotel.stores.faulty import Faulty
 
 Now: TypeAlias = "Callable[[], float]"
 
@@ -74,11 +76,14 @@ class SimStores:
     cache: SimCache = field(default_factory=SimCache)
     ledger: SimLedger = field(default_factory=SimLedger)
 
+    def named(self, name: str) -> Faulty | None:
+        """A store by the name it has in the contract."""
+        return next((store for store in (self.tier, self.cache, self.ledger) if store.store == name), None)
+
     def heal(self) -> None:
         """All of them work, at once."""
         for store in (self.tier, self.cache, self.ledger):
-            store.start()
-            store.latency(0.0)
+            store.clear()
 
 
 class World:
@@ -95,6 +100,7 @@ class World:
         self.stores = SimStores()
         self.hotel = build_hotel()
         self.facts: list[object] = []
+        self.meters = Meters()
         self.servers: dict[str, Instance] = {}
         self.desks: list[Desk] = []
         self._nursery = nursery
@@ -124,24 +130,40 @@ class World:
         """A desk of `who` (by default the hotel's first operator) that asks `server`, signed in."""
         number = len(self.desks) + 1
         outside = Outside(self.now, entropy(self.seed, "desk", number), self.network.connect)
-        client = httpx.AsyncClient(transport=TrioTransport(Pool(self.network.connect)), trust_env=False)
-        desk = Desk(client, f"http://{server}", outside, device=device or f"desk-{number}")
+        desk = Desk(self.client(), f"http://{server}", outside, device=device or f"desk-{number}")
         self.desks.append(desk)
-        self._clients.append(client)
         if sign_in:
             person = who or self.hotel.operators[0]
             await desk.sign_in(Operator(person.tenant_id, person.operator_id, person.password))
         return desk
 
+    def client(self) -> httpx.AsyncClient:
+        """Somebody on the network who speaks HTTP; closed at the world's end."""
+        client = httpx.AsyncClient(transport=TrioTransport(Pool(self.network.connect)), trust_env=False)
+        self._clients.append(client)
+        return client
+
     # -- what goes wrong ----------------------------------------------------------------------------------------
 
-    def inject(self, service: str, toxic: Toxic | str) -> None:
-        """A fault of a service, as a value or in the words of `bff chaos inject`. In force when this returns."""
-        self.estate.inject(service, split(toxic) if isinstance(toxic, str) else toxic)
+    def inject(self, target: str, toxic: Toxic | str) -> None:
+        """A fault of a service or a store, as a value or in the words of `bff chaos inject`.
 
-    def clear(self, service: str | None = None) -> None:
-        """Heal one service, or all of them."""
-        self.estate.clear(service)
+        In force when this returns. Raises `BadToxic` for what cannot be.
+        """
+        toxic = split(toxic) if isinstance(toxic, str) else toxic
+        store = self.stores.named(target)
+        if store is None:
+            self.estate.inject(target, toxic)
+        else:
+            store.inject(toxic)
+
+    def clear(self, target: str | None = None, toxic: Toxic | None = None) -> None:
+        """Heal one service or store, or all services; with `toxic` that fault alone, where it is a service's."""
+        store = None if target is None else self.stores.named(target)
+        if store is None:
+            self.estate.clear(target, toxic)
+        else:
+            store.clear()
 
     def heal(self) -> None:
         """Heal every service and every store. Rules of the network end with their `with`."""

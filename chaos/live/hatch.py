@@ -4,6 +4,7 @@ A WebSocket on loopback, JSON both ways, one answer per question, in order. A fa
 
     {"do": "inject", "target": "pricing", "toxic": "latency ms=200", "for": 30}   ->  {"ok": {"pricing": [...]}}
     {"do": "clear", "target": "pricing"}  (target null: everything)               ->  {"ok": {}}
+    {"do": "clear", "target": "pricing", "toxic": "hang"}  that fault alone       ->  {"ok": {}}
     {"do": "list"}                                                                ->  {"ok": {"pricing": [...]}}
     anything that cannot be done                                                  ->  {"error": "one line"}
 
@@ -115,16 +116,17 @@ class Hatch:
         return {"error": f"not done within {ANSWERS_WITHIN:.0f} s"}
 
     async def _do(self, asked: Mapping[str, Any]) -> InForce:
-        target = asked.get("target")
+        target, said = asked.get("target"), asked.get("toxic")
+        toxic = split(said) if isinstance(said, str) else None
         match asked.get("do"):
             case "list":
                 return await self._faults.in_force()
-            case "clear" if target is None or isinstance(target, str):
+            case "clear" if (target is None and toxic is None) or isinstance(target, str):
                 async with self._one_at_a_time:
-                    return await self._faults.clear(target)
-            case "inject" if isinstance(target, str) and isinstance(asked.get("toxic"), str):
-                return await self._inject(target, split(asked["toxic"]), _seconds(asked.get("for")))
-        raise BadToxic("it should be inject (target, toxic, for), clear (target) or list")
+                    return await self._faults.clear(target, toxic)
+            case "inject" if isinstance(target, str) and toxic is not None:
+                return await self._inject(target, toxic, _seconds(asked.get("for")))
+        raise BadToxic("it should be inject (target, toxic, for), clear (target, toxic) or list")
 
     async def _inject(self, target: str, toxic: Toxic, seconds: float | None) -> InForce:
         async with self._one_at_a_time:

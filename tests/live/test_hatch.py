@@ -138,9 +138,10 @@ async def test_a_fault_that_nobody_could_heal_is_not_left_in_force(autojump_cloc
         ("[" * 60_000, "a message is JSON"),
         (b"\xff", "a message is JSON"),
         ("[]", "a message is an object"),
-        ("{}", "it should be inject (target, toxic, for), clear (target) or list"),
+        ("{}", "it should be inject (target, toxic, for), clear (target, toxic) or list"),
         ('{"do": "inject", "target": 7, "toxic": "hang"}', "it should be inject"),
         ('{"do": "clear", "target": 7}', "it should be inject"),
+        ('{"do": "clear", "toxic": "hang"}', "it should be inject"),
         ('{"do": "inject", "target": "pricing", "toxic": "hand"}', "no toxic is called 'hand'"),
         ('{"do": "inject", "target": "price", "toxic": "hang"}', "no service is called 'price'"),
         ('{"do": "inject", "target": "pricing", "toxic": "hang", "for": 0}', "for should be a number of seconds"),
@@ -154,6 +155,14 @@ async def test_what_cannot_be_done_is_one_line_and_changes_nothing(autojump_cloc
         assert answer.keys() == {"error"}
         assert answer["error"].startswith(line)
         assert await ask(hatch, do="list") == {"ok": {}}
+
+
+async def test_one_fault_of_a_target_is_cleared_and_the_other_stays(autojump_clock):
+    async with a_hatch() as hatch:
+        await inject(hatch, "hang")
+        await inject(hatch, "drip")
+        left = await ask(hatch, do="clear", target="pricing", toxic="hang")
+        assert left == await ask(hatch, do="list") == {"ok": {"pricing": ["drip"]}}
 
 
 async def test_a_bug_is_said_to_whoever_met_it(autojump_clock):

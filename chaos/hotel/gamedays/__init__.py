@@ -1,0 +1,75 @@
+"""The game-days: exercises with a plan, an owner and a record, played in virtual time or at a hotel that runs.
+
+A module here is a game-day: its docstring says what it is for, its `GAME_DAY` what is played. A file with a plan in it
+is one too, here or anywhere, by the same cast: `bff gameday run FILE`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from chaos.history import Moment
+from chaos.hotel.checks.promises import ALWAYS, EVENTUALLY
+from chaos.hotel.fleet.works import looks, shifts
+from chaos.hotel.stage import HotelStage
+from chaos.plan import Plan, read_plan
+from chaos.play import Cast
+
+Figures = Callable[[Sequence[Moment]], Mapping[str, "float | int | str"]]
+
+CAST: Final[Cast[HotelStage]] = Cast({"looks": looks, "shifts": shifts}, ALWAYS, EVENTUALLY)
+MACHINERY: Final = frozenset({"commands", "running"})  # modules here that are no game-day
+HERE: Final = Path(__file__).parent
+
+
+def no_figures(_: Sequence[Moment]) -> Mapping[str, float | int | str]:
+    """Of a game-day that counts nothing of its own."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class GameDay:
+    """A plan with what it needs: its own works and checks beside those of every plan, and its own figures."""
+
+    name: str
+    plan: Plan
+    cast: Cast[HotelStage] = field(default_factory=Cast)
+    figures: Figures = no_figures
+    about: str = ""
+
+
+def game_days() -> dict[str, GameDay]:
+    """Those that are here, by name: the modules, and the plans."""
+    exercises = _exercises()
+    cast = everybody()
+    plans = [_planned(path, cast) for path in sorted(HERE.glob("*.plan"))]
+    return {day.name: day for day in (*exercises, *plans)}
+
+
+def everybody() -> Cast[HotelStage]:
+    """The cast of all game-days, for plans in files."""
+    cast = CAST
+    for day in _exercises():
+        cast = cast.and_also(day.cast)
+    return cast
+
+
+def find(name: str) -> GameDay:
+    """A game-day by its name, or a plan by its file. Raises `BadPlan`."""
+    there = game_days()
+    return there[name] if name in there else _planned(Path(name), everybody())
+
+
+def _exercises() -> list[GameDay]:
+    names = sorted(one.name for one in pkgutil.iter_modules(__path__) if one.name not in MACHINERY)
+    return [importlib.import_module(f"{__name__}.{name}").GAME_DAY for name in names]
+
+
+def _planned(path: Path, cast: Cast[HotelStage]) -> GameDay:
+    plan = read_plan(path)
+    return GameDay(path.stem, plan, cast, about=plan.title)

@@ -1,0 +1,256 @@
+"""Where plans of a hotel are played: in the virtual world, or at a running `bff up`. To works and checks both are one.
+
+A stage has as many servers as a plan asks for, on the same stores: in the world they are put together on demand, live
+the first is that of `bff up` and the others are `bff serve` begun beside it, which end with the stage.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+import httpx
+import trio
+
+from bff.outside import real
+from bff.wire.dial import connect
+from bff.wire.pool import Pool
+from bff.wire.transport import TrioTransport
+from chaos.hotel.asking import a_client, asked
+from chaos.hotel.children import Server
+from chaos.hotel.fleet.desk import Desk, Operator, Refused
+from chaos.live.hatch import tell_hatch
+from chaos.live.ports import LOOPBACK, hold, number
+from chaos.play import Stage
+from chaos.sim.entropy import chance
+from nurseries import listening
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from random import Random
+
+    from bff.outside import Connect, Outside
+    from chaos.hotel.ready import Ready
+    from chaos.hotel.world import World
+    from chaos.toxics import Toxic
+
+HTTP: Final = 80
+AGAIN: Final = 1.0  # seconds after which a desk that could not sign in tries again
+SAMPLE: Final = re.compile(r"^(?P<name>[a-zA-Z_:]+)(?:\{[^}]*\})? (?P<value>\S+)", re.MULTILINE)
+
+
+class HotelStage(Stage, Protocol):
+    """What works of the hotel need of where they are."""
+
+    late: float  # seconds by which an answer may be late to who measures it at the desk
+
+    def now(self) -> float:
+        """The time of day in POSIX seconds."""
+        ...
+
+    def chance(self, about: str) -> Random:
+        """What a work draws from: in the world, from its seed and from what it is for."""
+        ...
+
+    def person(self, number: int) -> Operator:
+        """The operators of the hotel, one after the other."""
+        ...
+
+    async def origin(self, number: int) -> str:
+        """Where server `number` is, from 0; it is begun where it does not run yet. Raises `LiveError`."""
+        ...
+
+    async def desk(self, name: str, *, server: int = 0) -> Desk:
+        """A desk that is not signed in yet."""
+        ...
+
+    async def client(self, server: int) -> httpx.AsyncClient:
+        """Somebody who reaches that server whatever name he asks for, as behind a balancer. Whoever takes it closes it.
+
+        Raises `LiveError`.
+        """
+        ...
+
+    async def counted(self, metric: str) -> float:
+        """The sum of all samples of `metric` at all servers."""
+        ...
+
+
+async def signed_in(stage: HotelStage, name: str, person: int, *, server: int = 0) -> Desk:
+    """A desk that is signed in, however often it has to try."""
+    desk = await stage.desk(name, server=server)
+    while True:
+        try:
+            await desk.sign_in(stage.person(person))
+        except Refused:
+            await trio.sleep(AGAIN)
+        else:
+            return desk
+
+
+def sum_of(exposition: str, metric: str) -> float:
+    """The sum of all samples of `metric` in a page of Prometheus' text format."""
+    return sum(float(one["value"]) for one in SAMPLE.finditer(exposition) if one["name"] == metric)
+
+
+def _reaching(dial: Connect, origin: str) -> httpx.AsyncClient:
+    """A client for which every name leads to `origin`."""
+    url = httpx.URL(origin)
+
+    async def dialled(host: str, port: int, tls: ssl.SSLContext | None) -> trio.abc.Stream:
+        del host, port
+        return await dial(url.host, url.port or HTTP, tls)
+
+    return httpx.AsyncClient(transport=TrioTransport(Pool(dialled)), trust_env=False)
+
+
+class VirtualStage:
+    """The world as a stage."""
+
+    late = 0.0
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._begin = trio.Lock()
+
+    def now(self) -> float:
+        return self._world.now()
+
+    def chance(self, about: str) -> Random:
+        return chance(self._world.seed, "work", about)
+
+    def person(self, number: int) -> Operator:
+        there = self._world.hotel.operators
+        one = there[number % len(there)]
+        return Operator(one.tenant_id, one.operator_id, one.password)
+
+    async def origin(self, number: int) -> str:
+        async with self._begin:
+            while len(self._world.servers) <= number:
+                await self._world.serve(f"bff-{len(self._world.servers) + 1}")
+        return list(self._world.servers.values())[number].origin
+
+    async def desk(self, name: str, *, server: int = 0) -> Desk:
+        host = (await self.origin(server)).removeprefix("http://")
+        return await self._world.desk(server=host, device=name, sign_in=False)
+
+    async def client(self, server: int) -> httpx.AsyncClient:
+        return _reaching(self._world.network.connect, await self.origin(server))
+
+    async def counted(self, metric: str) -> float:
+        shown, _ = self._world.meters.shown()
+        return sum_of(shown.decode(), metric)
+
+    async def inject(self, target: str, toxic: Toxic) -> None:
+        self._world.inject(target, toxic)
+
+    async def clear(self, target: str | None, toxic: Toxic | None = None) -> None:
+        if target is None:
+            self._world.heal()
+        else:
+            self._world.clear(target, toxic)
+
+
+@contextmanager
+def virtual_stage(world: World) -> Iterator[VirtualStage]:
+    """The stage of a world, whose facts are counted as the server itself counts them."""
+    with listening(world.meters.hear):
+        yield VirtualStage(world)
+
+
+class LiveStage:
+    """A running `bff up` as a stage. Made by `live_stage`."""
+
+    late = 0.25  # a machine with other things to do
+
+    def __init__(self, ready: Ready, logs: Path, parts: ExitStack, warn: Callable[[str], None]) -> None:
+        self._ready = ready
+        self._logs = logs
+        self._parts = parts
+        self._warn = warn
+        self._begin = trio.Lock()
+        self._outside: Outside = real(connect)
+        self._clients: list[httpx.AsyncClient] = []
+        self._servers = [(ready.edge, ready.ops)]
+
+    def now(self) -> float:
+        return self._outside.now()
+
+    def chance(self, about: str) -> Random:
+        return chance(int.from_bytes(self._outside.entropy(8), "big"), about)
+
+    def person(self, number: int) -> Operator:
+        one = self._ready.operators[number % len(self._ready.operators)]
+        return Operator(one["tenant"], one["operator"], one["password"])
+
+    async def origin(self, number: int) -> str:
+        async with self._begin:
+            while len(self._servers) <= number:
+                self._servers.append(await self._begun())
+        return self._servers[number][0]
+
+    async def _begun(self) -> tuple[str, str]:
+        """One more server on the same stores, as it would be started on another machine."""
+        edge, ops = (self._parts.enter_context(hold()) for _ in range(2))
+        told = {**_same_stores(self._ready), **_at(number(edge), number(ops))}
+        server = Server(told, self._logs / f"server-{len(self._servers) + 1}.log", self._warn)
+        self._parts.callback(server.stop)
+        server.begin()
+        line = await server.ready()
+        return line.edge, line.ops
+
+    async def desk(self, name: str, *, server: int = 0) -> Desk:
+        client = a_client()
+        self._clients.append(client)
+        device = f"{name}-{self._outside.identifier()[:8]}"
+        return Desk(client, await self.origin(server), self._outside, device=device)
+
+    async def client(self, server: int) -> httpx.AsyncClient:
+        return _reaching(connect, await self.origin(server))
+
+    async def counted(self, metric: str) -> float:
+        pages = [await asked("GET", f"{ops}/metrics") for _, ops in self._servers]
+        return sum(sum_of(page.text, metric) for page in pages)
+
+    async def inject(self, target: str, toxic: Toxic) -> None:
+        await tell_hatch(self._ready.chaos, {"do": "inject", "target": target, "toxic": str(toxic)})
+
+    async def clear(self, target: str | None, toxic: Toxic | None = None) -> None:
+        narrowed = {} if toxic is None else {"toxic": str(toxic)}
+        await tell_hatch(self._ready.chaos, {"do": "clear", "target": target, **narrowed})
+
+    async def close(self) -> None:
+        """No desk is left."""
+        for client in self._clients:
+            await client.aclose()
+
+
+@asynccontextmanager
+async def live_stage(ready: Ready, data: Path, warn: Callable[[str], None]) -> AsyncIterator[LiveStage]:
+    """The stage of what runs on `data`. Whatever it began beside it has ended when this is left."""
+    with ExitStack() as parts:
+        stage = LiveStage(ready, data / "logs", parts, warn)
+        try:
+            yield stage
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
+                await stage.close()
+
+
+def _same_stores(ready: Ready) -> Mapping[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("BFF_")}
+    return {
+        **ours,
+        "BFF_POSTGRES_URL": ready.postgres,
+        "BFF_REDIS_SESSION_URL": ready.redis_session,
+        "BFF_REDIS_CACHE_URL": ready.redis_cache,
+        "BFF_ESTATE_URL": ready.estate,
+    }
+
+
+def _at(edge: int, ops: int) -> Mapping[str, str]:
+    return {"BFF_EDGE_BIND": f"{LOOPBACK}:{edge}", "BFF_OPS_BIND": f"{LOOPBACK}:{ops}"}

@@ -1,0 +1,97 @@
+"""The game-day of the thief (F-28): what it proves of the server, and that it would find what it looks for."""
+
+from dataclasses import replace
+
+import pytest
+import trio
+
+from bff.gate.recount import Recount
+from chaos.history import FAULTS, Moment
+from chaos.hotel.gamedays import find
+from chaos.hotel.gamedays.dpop_replay import exactly_once, no_stranger
+from chaos.hotel.gamedays.running import rehearse
+from chaos.hotel.stores.tier import SimTier
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_thief_gets_reads_alone_and_only_while_the_tier_does_not_know_and_each_is_counted_f28(seed):
+    record = rehearse(find("dpop-replay"), seed)
+    assert record.findings == ()
+    told = record.figures
+    assert told["reads that passed a second time"] == told["counted by the servers"] > 0
+    assert told["of them partial"] == told["refused or unreachable"] == 0
+    assert told["attempts"] > 500
+
+
+def test_the_same_seed_is_the_same_run_to_the_byte_and_another_is_another():
+    one, again, other = (rehearse(find("dpop-replay"), seed) for seed in (4, 4, 5))
+    assert (one.digest, one.moments) == (again.digest, again.moments)
+    assert one.digest != other.digest
+
+
+def test_a_tier_that_takes_every_proof_for_new_is_found_out(monkeypatch):
+    async def gullible(self, proof, present=SimTier.present):
+        answer = await present(self, proof)
+        return replace(answer, fresh=True) if hasattr(answer, "fresh") else answer
+
+    monkeypatch.setattr(SimTier, "present", gullible)
+    record = rehearse(find("dpop-replay"), 1)
+    assert {finding.check for finding in record.findings} == {"exactly-once", "counted"}
+    assert any("the tier was well" in finding.text for finding in record.findings)
+    assert any(line.startswith("exactly-once was broken, first at") for line in record.backlog)
+
+
+def test_servers_that_do_not_count_what_passed_are_found_out(monkeypatch):
+    async def idle(self):
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(Recount, "serve", idle)
+    record = rehearse(find("dpop-replay"), 1)
+    assert {finding.check for finding in record.findings} == {"counted"}
+
+
+def passed(at, server, *, jti="a", way="elsewhere", took=0.0):
+    return Moment(at, "thief", "passed", took=took, data={"jti": jti, "server": server, "way": way})
+
+
+def tier(at, word, toxic="kill", target="redis-session"):
+    return Moment(at, FAULTS, word, data={"target": target, "toxic": toxic})
+
+
+def found(judge, *moments):
+    return [wrong for moment in moments if (wrong := judge(moment))]
+
+
+def test_a_proof_that_passes_twice_at_one_server_is_found_whatever_is_broken():
+    assert found(exactly_once(), tier(1, "breaking"), passed(2, 0), passed(3, 0)) == ["a passed twice at server 1"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "allowed"),
+    [(1, 2, False), (1, 11, True), (11, 12, True), (11, 30, True), (9.9, 10.0, True), (23, 24, False)],
+)
+def test_a_proof_passes_at_both_servers_only_where_the_tier_could_not_know(first, second, allowed):
+    judge = exactly_once()
+    moments = [tier(10, "breaking"), tier(20, "ends"), passed(first, 0), passed(second, 1)]
+    assert (found(judge, *sorted(moments, key=lambda moment: moment.at)) == []) is allowed
+
+
+@pytest.mark.parametrize(("first", "allowed"), [(5, False), (7, True), (9, True)])
+def test_what_was_accepted_in_the_tail_that_a_failover_lost_may_pass_once_more(first, allowed):
+    judge = exactly_once()
+    failover = tier(10, "breaking", "failover lost=2 takes=1")
+    moments = [passed(first, 0), failover, passed(14, 1)]
+    assert (found(judge, *moments) == []) is allowed
+
+
+@pytest.mark.parametrize("other", [tier(10, "breaking", target="redis-cache"), tier(10, "skipped")])
+def test_a_fault_of_something_else_or_one_that_was_left_out_excuses_nothing(other):
+    judge = exactly_once()
+    before = [tier(10, "breaking")] if other.word == "skipped" else []
+    assert found(judge, *before, other, passed(11, 0), passed(12, 1)) != []
+
+
+@pytest.mark.parametrize("way", ["bent", "own-key"])
+def test_a_stranger_who_passes_is_found_whatever_is_broken(way):
+    assert found(no_stranger(), tier(1, "breaking"), passed(2, 1, way=way)) == [f"{way} passed at server 2"]
+    assert found(no_stranger(), passed(2, 1)) == []
