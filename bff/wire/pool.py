@@ -237,12 +237,16 @@ class Pool:
             await self.reap()
 
     async def aclose(self) -> None:
-        """Close what is free now, and what is lent when it comes back; a later fetch raises. Safe twice."""
+        """Close what is free now, and what is lent when it comes back; a later fetch raises. Safe twice.
+
+        Who is cancelled while he closes has closed: nothing here waits for a peer.
+        """
         self._closed = True
-        await trio.lowlevel.checkpoint()
-        while self._free:
-            await self._evict("shutdown")
+        with trio.CancelScope(shield=True):
+            while self._free:
+                await self._evict("shutdown")
         self._shelves.clear()
+        await trio.lowlevel.checkpoint()
 
 
 async def _converse(wire: Wire, exchange: Exchange, data: bytes) -> None:

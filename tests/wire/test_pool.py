@@ -523,6 +523,21 @@ async def test_a_closed_pool_closes_what_is_free_now_and_what_is_lent_when_it_is
             await pool.fetch(get())
 
 
+async def test_who_is_cancelled_while_he_closes_a_pool_has_closed_it(autojump_clock, network, pool, nursery):
+    rooms = network.listen("rooms", 80, echo, nursery)
+    rates = network.listen("rates", 80, echo, nursery)
+    with within(1):
+        await pool.fetch(get())
+        await pool.fetch(get(origin=RATES))
+        assert pool.free == 2
+        with trio.CancelScope() as leaving:
+            leaving.cancel()
+            await pool.aclose()
+        assert leaving.cancelled_caught and pool.free == 0
+        await trio.sleep(0.1)
+        assert not rooms.sessions and not rates.sessions
+
+
 async def test_a_scheme_that_is_not_http_is_refused(pool):
     with within(1), pytest.raises(httpx.UnsupportedProtocol):
         await pool.fetch(get(origin=Origin("ftp", "rooms", 21)))

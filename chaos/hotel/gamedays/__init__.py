@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Final
 
@@ -45,24 +46,19 @@ class GameDay:
 
 def game_days() -> dict[str, GameDay]:
     """Those that are here, by name: the modules, and the plans."""
-    exercises = _exercises()
-    cast = everybody()
-    plans = [_planned(path, cast) for path in sorted(HERE.glob("*.plan"))]
-    return {day.name: day for day in (*exercises, *plans)}
+    days = [*_exercises(), *(_planned(path) for path in sorted(HERE.glob("*.plan")))]
+    return {day.name: day for day in days}
 
 
 def everybody() -> Cast[HotelStage]:
     """The cast of all game-days, for plans in files."""
-    cast = CAST
-    for day in _exercises():
-        cast = cast.and_also(day.cast)
-    return cast
+    return reduce(lambda cast, day: cast.and_also(day.cast), _exercises(), CAST)
 
 
 def find(name: str) -> GameDay:
     """A game-day by its name, or a plan by its file. Raises `BadPlan`."""
     there = game_days()
-    return there[name] if name in there else _planned(Path(name), everybody())
+    return there[name] if name in there else _planned(Path(name))
 
 
 def _exercises() -> list[GameDay]:
@@ -70,6 +66,13 @@ def _exercises() -> list[GameDay]:
     return [importlib.import_module(f"{__name__}.{name}").GAME_DAY for name in names]
 
 
-def _planned(path: Path, cast: Cast[HotelStage]) -> GameDay:
+def _planned(path: Path) -> GameDay:
+    """A plan in a file, with everybody's cast, and the figures of those whose works it takes."""
     plan = read_plan(path)
-    return GameDay(path.stem, plan, cast, about=plan.title)
+    words = {work.word for work in plan.work}
+    counting = [day.figures for day in _exercises() if words & day.cast.works.keys()]
+
+    def figures(moments: Sequence[Moment]) -> Mapping[str, float | int | str]:
+        return {name: value for one in counting for name, value in one(moments).items()}
+
+    return GameDay(path.stem, plan, everybody(), figures, about=plan.title)
