@@ -1,0 +1,67 @@
+"""FAILURE_MODES 1.3: what stands in front of the server, and who floods it.
+
+None of the first three is the server's own to see: a probe asks for the address as a desk does.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaos.hotel.catalogue.row import LATER_AND_METRIC, Metric, Row, Section, Severity, Staged
+
+EDGE: Final = Section(
+    "1.3",
+    "Edge / ingress",
+    (
+        Row(
+            id="F-23",
+            failure="TLS cert expiry on backoffice.melmastoon.ghasi.io",
+            detection="TLS handshake monitor",
+            impact="desktop unable to reach BFF; falls offline",
+            mitigation="cert manager auto-renewal; alerts at T-30/7/1 days",
+            runbook="bff-backoffice/tls-cert-expiry",
+            metric=Metric("bff_edge_certificate_left_seconds"),
+            severity=Severity.P1,
+            fixtures=(Staged("BFF_TLS_CERT is a certificate made with 30, 7 and 1 days left, and one that is over"),),
+            later=LATER_AND_METRIC,
+        ),
+        Row(
+            id="F-24",
+            failure="Cloud Armor false positive blocks legitimate device traffic",
+            detection="403 spike from device IPs",
+            impact="some operators blocked; offline mode survives",
+            mitigation="stage soak before prod; rollback Terraform",
+            runbook="bff-backoffice/waf-fp",
+            metric=Metric("bff_edge_probe_up", (("check", "allowed"),)),
+            severity=Severity.P2,
+            fixtures=(
+                Staged("something in front of the edge answers 403 to some addresses; no word reaches the server"),
+            ),
+            later=LATER_AND_METRIC,
+        ),
+        Row(
+            id="F-25",
+            failure="DNS regression",
+            detection="synthetic uptime fail",
+            impact="desktop fleet unreachable; offline fallback",
+            mitigation="Cloud DNS managed; DR DNS as fallback",
+            runbook="bff-backoffice/dns",
+            metric=Metric("bff_edge_probe_up", (("check", "resolves"),)),
+            severity=Severity.P1,
+            fixtures=(Staged("the server's name is taken out of the virtual network: nobody can dial it"),),
+            later=LATER_AND_METRIC,
+        ),
+        Row(
+            id="F-26",
+            failure="DDoS via SSE flood",
+            detection="SSE active conns spike",
+            impact="instance count climbs; cost spike",
+            mitigation="per-device 1-conn cap; Cloud Armor IP rules; circuit-break",
+            runbook="bff-backoffice/sse-flood",
+            metric=Metric("bff_sse_streams"),
+            severity=Severity.P2,
+            fixtures=(Staged("one device opens streams as fast as it can, and thousands of devices one each"),),
+            later=LATER_AND_METRIC,
+        ),
+    ),
+)

@@ -1,0 +1,131 @@
+"""FAILURE_MODES 1.2: the stores, and the outbox on its way to Pub/Sub."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaos.hotel.catalogue.row import (
+    LATER_AND_METRIC,
+    Inject,
+    Metric,
+    Row,
+    Section,
+    Severity,
+    Staged,
+    calls,
+    store_up,
+)
+
+NOT_READY: Final = "tests/ops/test_readiness.py::test_without_a_vital_store_it_is_not_ready_f18_f20"
+
+STORES: Final = Section(
+    "1.2",
+    "Stateful dependencies",
+    (
+        Row(
+            id="F-17",
+            failure="Memorystore (Redis) cache tier down",
+            detection="health + client errors",
+            impact="higher upstream load; latency rises",
+            mitigation="read-through to upstream; readiness reflects state",
+            runbook="bff-backoffice/memorystore-cache-down",
+            metric=store_up("redis-cache"),
+            severity=Severity.P2,
+            fixtures=(Inject("redis-cache", "kill"), Inject("redis-cache", "stop")),
+            tests=(
+                "tests/reads/test_stores_fail.py"
+                "::test_without_the_cache_tier_every_widget_is_asked_for_and_the_dashboard_is_whole",
+                "tests/reads/test_stores_fail.py::test_a_cache_that_hangs_and_a_service_that_fails_are_still_in_time",
+                "tests/reads/test_outage.py::test_a_cache_client_that_ignores_its_cancellation_holds_no_widget_back",
+                "tests/ops/test_readiness.py::test_without_the_cache_tier_it_is_ready_and_says_degraded_f17",
+                "tests/parity/test_cache.py::test_down_means_miss_and_what_was_kept_is_there_again_afterwards_f17",
+            ),
+        ),
+        Row(
+            id="F-18",
+            failure="Memorystore (Redis) session tier down",
+            detection="health + client errors",
+            impact="mutating endpoints 503; SSE bus down",
+            mitigation="reads fall back direct, no session blob; readiness DOWN; auto-failover to standby",
+            runbook="bff-backoffice/memorystore-session-down",
+            metric=store_up("redis-session"),
+            severity=Severity.P1,
+            fixtures=(Inject("redis-session", "kill"), Inject("redis-session", "stop")),
+            tests=(
+                "tests/reads/test_stores_fail.py"
+                "::test_without_the_session_tier_reads_go_on_and_a_replayed_proof_is_still_refused",
+                "tests/gate/test_ladder.py"
+                "::test_with_the_tier_gone_a_read_goes_on_and_its_proof_is_still_used_up_f18_f28",
+                "tests/gate/test_session.py::test_with_the_tier_gone_signing_in_goes_on_f18",
+                "tests/gate/test_standing.py::test_the_last_known_state_holds_while_the_tier_is_down_f18",
+                NOT_READY,
+                "tests/parity/test_tier.py"
+                "::test_a_tier_that_is_down_says_so_at_once_and_comes_back_with_all_it_held_f18",
+            ),
+            gap="mutations, events, the failover",
+            gamedays=("session-failover", "dpop-replay"),
+        ),
+        Row(
+            id="F-19",
+            failure="Memorystore failover",
+            detection="failover event",
+            impact="< 30 s elevated latency; sessions preserved",
+            mitigation="HA standby; session blobs intact",
+            runbook="bff-backoffice/memorystore-failover",
+            metric=Metric("bff_store_failovers_total", (("store", "redis-session"),)),
+            severity=Severity.P2,
+            fixtures=(Inject("redis-session", "failover"),),
+            tests=(
+                "tests/gate/test_recount.py"
+                "::test_what_a_failover_lost_is_shown_again_and_who_was_faster_is_counted_f19_f28",
+                "tests/stores/test_redis_line.py::test_a_demoted_primary_is_left_and_reads_on_it_do_not_hide_it_f19",
+            ),
+            gap="how long it takes, that sessions are intact",
+            gamedays=("session-failover", "dpop-replay"),
+            later=LATER_AND_METRIC,
+        ),
+        Row(
+            id="F-20",
+            failure="Cloud SQL (Postgres) primary down",
+            detection="health check",
+            impact="mutating endpoints 503; idempotency unwritable",
+            mitigation="HA failover (~ 60 s)",
+            runbook="bff-backoffice/postgres-down",
+            metric=store_up("postgres"),
+            severity=Severity.P1,
+            fixtures=(Inject("postgres", "kill"), Inject("postgres", "stop"), Inject("postgres", "failover")),
+            tests=(
+                NOT_READY,
+                "tests/parity/test_ledger.py::test_a_ledger_that_is_down_says_so_and_comes_back_by_itself_f20",
+            ),
+            gap="mutations, the failover",
+        ),
+        Row(
+            id="F-21",
+            failure="outbox grows",
+            detection="depth alert",
+            impact="none visible; storage pressure",
+            mitigation="relay retries; SRE investigates",
+            runbook="platform/outbox-backlog",
+            metric=Metric("bff_outbox_depth"),
+            severity=Severity.P3,
+            fixtures=(
+                Inject("pubsub", "hang"),
+                Staged("telemetry from a fleet goes on while the relay gets nothing away"),
+            ),
+            later=LATER_AND_METRIC,
+        ),
+        Row(
+            id="F-22",
+            failure="Pub/Sub publish 100 % failure",
+            detection="publish error alert",
+            impact="none visible",
+            mitigation="outbox queues; recovers",
+            runbook="platform/pubsub-publish-down",
+            metric=calls("pubsub", "publish"),
+            severity=Severity.P2,
+            fixtures=(Inject("pubsub", "status code=503"), Inject("pubsub", "down")),
+            later=LATER_AND_METRIC,
+        ),
+    ),
+)
