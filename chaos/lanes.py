@@ -266,4 +266,4 @@ def replay(record: Record) -> str:
     """The one command that plays a virtual run again, to the same byte; '' for a live one."""
     if record.where == "live" or record.seed is None:
         return ""
-    return f"bff gameday run {shlex.quote(printable(record.name))} --virtual --seed {record.seed}"
+    return f"bff gameday run {shlex.quote(printable(record.given or record.name))} --virtual --seed {record.seed}"

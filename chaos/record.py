@@ -39,6 +39,7 @@ class Record:
     skipped: tuple[str, ...]
     backlog: tuple[str, ...]
     moments: tuple[Moment, ...]
+    given: str = ""  # what was typed to play it, where that was not its name
 
     @property
     def held(self) -> bool:

@@ -1,7 +1,9 @@
 """Game-days and plans in files, as `bff gameday` runs them in virtual time, and their records."""
 
 import json
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import trio
@@ -63,6 +65,7 @@ def test_a_plan_in_a_file_is_played_recorded_and_listed(run, written, tmp_path):
     code, out, _ = run("run", written(WELL), "--virtual", "--seed", 3)
     assert code == 0
     assert "Pricing hangs while two desks look" in out
+    assert out.split()[-7:] == ["bff", "gameday", "run", str(tmp_path / "morning.plan"), "--virtual", "--seed", "3"]
     [record] = load_records(tmp_path / "records")
     assert (record.name, record.owner, record.where, record.seed) == ("morning", "front desk", "virtual", 3)
     assert record.held and record.backlog == ()
@@ -178,3 +181,10 @@ def test_a_record_of_a_short_run_keeps_all_of_it():
 def test_a_thousand_bad_moments_do_not_make_a_record_of_bad_moments_only():
     kept = thinned([*moments(3_000, good=False), *moments(3_000)], most=100)
     assert 100 <= len(kept) <= 200 and any(one.good for one in kept)
+
+
+def test_the_scenario_in_the_readme_can_be_played_and_holds():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    [text] = [block for block in re.findall(r"```\n(.*?)```", readme, re.DOTALL) if block.startswith("plan ")]
+    assert len(text.splitlines()) <= 10
+    assert rehearse(GameDay("readme", parse_plan(text)), 7).held

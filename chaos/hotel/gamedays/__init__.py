@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,7 @@ class GameDay:
     cast: Cast[HotelStage] = field(default_factory=Cast)
     figures: Figures = no_figures
     about: str = ""
+    given: str = ""  # what names it, where its name does not: the path of a file
 
 
 def game_days() -> dict[str, GameDay]:
@@ -58,7 +59,7 @@ def everybody() -> Cast[HotelStage]:
 def find(name: str) -> GameDay:
     """A game-day by its name, or a plan by its file. Raises `BadPlan`."""
     there = game_days()
-    return there[name] if name in there else _planned(Path(name))
+    return there[name] if name in there else replace(_planned(Path(name)), given=name)
 
 
 def _exercises() -> list[GameDay]:

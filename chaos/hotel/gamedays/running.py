@@ -113,6 +113,7 @@ def _record(
         skipped=played.skipped,
         backlog=tuple(_backlog(played)),
         moments=thinned(played.moments),
+        given=day.given,
     )
 
 
