@@ -21,7 +21,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -31,6 +33,7 @@ from chaos.toxics import BadToxic, Toxic, parse
 CALM: Final = 10.0
 LONGEST: Final = 7 * 86_400.0  # seconds: a plan is an exercise, not an operation
 FIELDS: Final = ("plan", "owner", "lasts", "work", "fault", "always", "eventually")
+TIMES: Final = frozenset({"from", "until"})
 NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
 
 
@@ -44,6 +47,13 @@ class Work:
 
     word: str
     settings: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        _name(self.word)
+        for name, value in self.settings:
+            _word(f"{self.word} {_name(name)}", value)
+        if len(dict(self.settings)) < len(self.settings):
+            raise BadPlan(f"work {self.word}: something is set twice")
 
     def number(self, name: str, otherwise: float) -> float:
         """A setting as a number. Raises `BadPlan`."""
@@ -68,6 +78,11 @@ class Fault:
     ends: float = math.inf
 
     def __post_init__(self) -> None:
+        _word("fault", self.target)
+        for word in str(self.toxic).split():
+            _word(f"fault {self.target}", word)
+        if self.target in TIMES:
+            raise BadPlan(f"fault: {self.target!r} is a word of the time, not a target")
         if not 0 <= self.begins < self.ends:
             raise BadPlan(
                 f"{self.target} {self.toxic}: from {_shown(self.begins)} until {_shown(self.ends)} is no time"
@@ -84,6 +99,11 @@ class Promise:
 
     check: str
     within: float
+
+    def __post_init__(self) -> None:
+        _name(self.check)
+        if not self.within >= 0:
+            raise BadPlan(f"eventually {self.check}: within {_shown(self.within)} is no time")
 
     def __str__(self) -> str:
         return f"{self.check} within {_shown(self.within)}"
@@ -103,14 +123,18 @@ class Plan:
     eventually: tuple[Promise, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (0 < self.lasts <= LONGEST and 0 < self.calm <= LONGEST):
-            raise BadPlan("lasts: over 0 and at most a week, and so the calm")
-        late = [fault for fault in self.faults if fault.begins >= self.lasts]
-        if late:
-            raise BadPlan(f"fault {late[0]}: begins after the {_shown(self.lasts)} s that the plan lasts")
-        slow = [promise for promise in self.eventually if promise.within > self.calm]
-        if slow:
-            raise BadPlan(f"eventually {slow[0]}: the calm is over by then ({_shown(self.calm)} s)")
+        for field, text in (("plan", self.title), ("owner", self.owner)):
+            if "#" in text or text != " ".join(text.split()):
+                raise BadPlan(f"{field} {text!r}: it should be words with a space between them, and no #")
+        if not self.title:
+            raise BadPlan("a plan needs a title")
+        _span(self.lasts, self.calm)
+        for name in self.always:
+            _name(name)
+        for fault in self.faults:
+            _begun(fault, self.lasts)
+        for promise in self.eventually:
+            _bounded(promise, self.calm)
 
     def without(self, fault: Fault) -> Plan:
         """The same plan, one fault less."""
@@ -145,36 +169,38 @@ def read_plan(path: Path) -> Plan:
 
 def parse_plan(text: str) -> Plan:
     """A plan out of its lines. Raises `BadPlan` with the number of the line that is wrong."""
-    said: dict[str, list[str]] = {name: [] for name in FIELDS}
-    read = _Reading(said)
+    read = _Reading()
     for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.partition("#")[0].strip()
-        if not line:
-            continue
-        try:
-            read.line(*(line.split(None, 1) if " " in line else (line, "")))
-        except (BadPlan, BadToxic) as error:
-            raise BadPlan(f"line {number}: {error}") from None
+        if words := raw.partition("#")[0].split():
+            with _on_line(number):
+                read.line(number, words[0], " ".join(words[1:]))
     return read.plan()
 
 
-class _Reading:
-    """A plan that is being read."""
+@contextmanager
+def _on_line(number: int) -> Iterator[None]:
+    try:
+        yield
+    except (BadPlan, BadToxic) as error:
+        raise BadPlan(f"line {number}: {error}") from None
 
-    def __init__(self, said: dict[str, list[str]]) -> None:
-        self._said = said
+
+class _Reading:
+    """A plan that is being read; what depends on another line is remembered with its own number."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
         self._lasts: tuple[float, float] | None = None
         self._work: list[Work] = []
-        self._faults: list[Fault] = []
+        self._faults: list[tuple[int, Fault]] = []
         self._always: list[str] = []
-        self._eventually: list[Promise] = []
+        self._eventually: list[tuple[int, Promise]] = []
 
-    def line(self, field: str, rest: str) -> None:
+    def line(self, number: int, field: str, rest: str) -> None:
         """One line. Raises `BadPlan` or `BadToxic`."""
-        rest = " ".join(rest.split())
         match field:
-            case "plan" | "owner" if not self._said[field]:
-                self._said[field].append(rest)
+            case "plan" | "owner" if field not in self._said:
+                self._said[field] = _said(field, rest)
             case "lasts" if self._lasts is None:
                 self._lasts = _lasts(rest)
             case "plan" | "owner" | "lasts":
@@ -182,29 +208,58 @@ class _Reading:
             case "work":
                 self._work.append(_work(rest))
             case "fault":
-                self._faults.append(_fault(rest))
+                self._faults.append((number, _fault(rest)))
             case "always":
-                self._always.extend(_name(word) for word in rest.split())
+                self._always.extend(_name(word) for word in _said(field, rest).split())
             case "eventually":
-                self._eventually.append(_promise(rest))
+                self._eventually.append((number, _promise(rest)))
             case _:
                 raise BadPlan(f"{field!r} is not one of {', '.join(FIELDS)}")
 
     def plan(self) -> Plan:
         """All of it. Raises `BadPlan`."""
-        title = " ".join(self._said["plan"])
-        if not title or self._lasts is None:
+        if "plan" not in self._said or self._lasts is None:
             raise BadPlan("it needs a line `plan TITLE` and a line `lasts SECONDS`")
-        owner = " ".join(self._said["owner"])
-        works, faults = tuple(self._work), tuple(self._faults)
-        return Plan(title, owner, *self._lasts, works, faults, tuple(self._always), tuple(self._eventually))
+        lasts, calm = self._lasts
+        for number, fault in self._faults:
+            with _on_line(number):
+                _begun(fault, lasts)
+        for number, promise in self._eventually:
+            with _on_line(number):
+                _bounded(promise, calm)
+        faults = tuple(fault for _, fault in self._faults)
+        promises = tuple(promise for _, promise in self._eventually)
+        title, owner = self._said["plan"], self._said.get("owner", "")
+        return Plan(title, owner, lasts, calm, tuple(self._work), faults, tuple(self._always), promises)
+
+
+def _said(field: str, rest: str) -> str:
+    if not rest:
+        raise BadPlan(f"{field}: nothing follows")
+    return rest
 
 
 def _lasts(rest: str) -> tuple[float, float]:
     said = re.fullmatch(r"(\S+?)(?:, then (\S+) of calm)?", rest)
     if said is None:
         raise BadPlan(f"lasts {rest!r}: it should be like `lasts 60` or `lasts 60, then 10 of calm`")
-    return _number("lasts", said[1]), CALM if said[2] is None else _number("calm", said[2])
+    return _span(_number("lasts", said[1]), CALM if said[2] is None else _number("calm", said[2]))
+
+
+def _span(lasts: float, calm: float) -> tuple[float, float]:
+    if not (0 < lasts <= LONGEST and 0 < calm <= LONGEST):
+        raise BadPlan("lasts: over 0 and at most a week, and so the calm")
+    return lasts, calm
+
+
+def _begun(fault: Fault, lasts: float) -> None:
+    if fault.begins >= lasts:
+        raise BadPlan(f"fault {fault}: begins after the {_shown(lasts)} s that the plan lasts")
+
+
+def _bounded(promise: Promise, calm: float) -> None:
+    if promise.within > calm:
+        raise BadPlan(f"eventually {promise}: the calm is over by then ({_shown(calm)} s)")
 
 
 def _work(rest: str) -> Work:
@@ -214,15 +269,13 @@ def _work(rest: str) -> Work:
         name, equals, value = pair.partition("=")
         if not (equals and value):
             raise BadPlan(f"work {word}: {pair!r} should be name=value")
-        settings.append((_name(name), value))
-    if len({name for name, _ in settings}) < len(settings):
-        raise BadPlan(f"work {word}: something is set twice")
-    return Work(_name(word), tuple(settings))
+        settings.append((name, value))
+    return Work(word, tuple(settings))
 
 
 def _fault(rest: str) -> Fault:
     words = rest.split()
-    times = {word: value for word, value in pairwise(words) if word in {"from", "until"}}
+    times = {word: value for word, value in pairwise(words) if word in TIMES}
     told = [word for at, word in enumerate(words) if word not in times and not (at and words[at - 1] in times)]
     if len(told) < 2 or len(words) != len(told) + 2 * len(times):
         raise BadPlan(f"fault {rest!r}: it should be like `fault pricing latency ms=200 from 10 until 20`")
@@ -235,13 +288,19 @@ def _promise(rest: str) -> Promise:
     said = re.fullmatch(r"(\S+) within (\S+)", rest)
     if said is None:
         raise BadPlan(f"eventually {rest!r}: it should be like `eventually whole within 5`")
-    return Promise(_name(said[1]), _number("within", said[2]))
+    return Promise(said[1], _number("within", said[2]))
 
 
 def _name(word: str) -> str:
     if NAME.fullmatch(word) is None:
         raise BadPlan(f"{word!r} is no name: small letters, digits and dashes")
     return word
+
+
+def _word(what: str, text: str) -> str:
+    if "#" in text or text.split() != [text]:
+        raise BadPlan(f"{what}: {text!r} should be one word, without #")
+    return text
 
 
 def _number(what: str, text: str) -> float:
@@ -251,4 +310,7 @@ def _number(what: str, text: str) -> float:
 
 
 def _shown(seconds: float) -> str:
-    return f"{seconds:.9f}".rstrip("0").rstrip(".")
+    """To the last digit, so that a plan reads what it wrote; never as a power of ten."""
+    if not math.isfinite(seconds):
+        return str(seconds)
+    return f"{Decimal(repr(float(seconds) + 0.0)):f}".removesuffix(".0")

@@ -43,10 +43,11 @@ class Schedule(random.Random):
         self._by = choices
 
     def shuffle(self, x: Any) -> None:
-        """In place. `x` comes sorted by age, which all choices of 0 leave as it is."""
-        for at in range(len(x) - 1):
-            chosen = at + self._by.choose(len(x) - at)
-            x.insert(at, x.pop(chosen))
+        """In place. `x` comes sorted by age, the eldest first; Trio then takes its tasks from the end."""
+        order = []
+        while len(x) > 1:
+            order.append(x.pop(self._by.choose(len(x))))
+        x.extend(reversed(order))
 
 
 @contextmanager

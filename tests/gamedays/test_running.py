@@ -185,6 +185,6 @@ def test_a_thousand_bad_moments_do_not_make_a_record_of_bad_moments_only():
 
 def test_the_scenario_in_the_readme_can_be_played_and_holds():
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    [text] = [block for block in re.findall(r"```\n(.*?)```", readme, re.DOTALL) if block.startswith("plan ")]
+    [text] = re.findall(r"^```\n(plan .*?)^```", readme, re.DOTALL | re.MULTILINE)
     assert len(text.splitlines()) <= 10
     assert rehearse(GameDay("readme", parse_plan(text)), 7).held
