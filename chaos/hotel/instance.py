@@ -34,7 +34,10 @@ DESK_SIDE: Final = ("192.0.2.1", 49_152)  # where every desk seems to come from:
 
 @dataclass(eq=False, slots=True)
 class Instance:
-    """A server that runs. `owner` holds what it does in the background, `room` the connections of its edge."""
+    """A server that runs. `owner` holds what it does in the background, `room` the connections of its edge.
+
+    `task` is the one that all of its tasks are below.
+    """
 
     house: House
     owner: Owner
@@ -43,10 +46,16 @@ class Instance:
     _scope: trio.CancelScope
     _over: trio.Event
     _told: trio.Event = field(default_factory=trio.Event)
+    task: trio.lowlevel.Task = field(default_factory=trio.lowlevel.current_task)  # made by itself, in itself
 
     @property
     def name(self) -> str:
         return self.listening.host
+
+    @property
+    def over(self) -> bool:
+        """Nothing of it is left."""
+        return self._over.is_set()
 
     @property
     def origin(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -26,6 +26,7 @@ from chaos.live.hatch import tell_hatch
 from chaos.live.ports import LOOPBACK, hold, number
 from chaos.play import Stage
 from chaos.sim.entropy import chance
+from chaos.toxics import BadToxic, Hang, Kill
 from nurseries import listening
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class VirtualStage:
     def __init__(self, world: World) -> None:
         self._world = world
         self._begin = trio.Lock()
+        self._links: dict[str, dict[str, ExitStack]] = {}
 
     def now(self) -> float:
         return self._world.now()
@@ -146,12 +148,41 @@ class VirtualStage:
         return sum_of(shown.decode(), metric)
 
     async def inject(self, target: str, toxic: Toxic) -> None:
-        self._world.inject(target, toxic)
+        """Also to a server (`bff kill`), to the lines of a host (`bff reset`), and between two (`desk-1|bff hang`)."""
+        if target in self._world.servers and isinstance(toxic, Kill):
+            await self._world.servers[target].kill()
+        elif target in self._world.estate.doors or self._world.stores.named(target) is not None:
+            self._world.inject(target, toxic)
+        else:
+            fault = self._fault_of_a_link(target, toxic)
+            self._links.setdefault(target, {})[str(toxic)] = held = ExitStack()
+            held.enter_context(fault)
+
+    def _fault_of_a_link(self, target: str, toxic: Toxic) -> AbstractContextManager[None]:
+        network = self._world.network
+        one, bar, other = target.partition("|")
+        services = {door.host for door in self._world.estate.doors.values()}
+        hosts = {*self._world.servers, *services, *(desk.device for desk in self._world.desks if bar)}
+        strangers = [name for name in target.split("|") if name not in hosts]
+        if strangers:
+            raise BadToxic(f"no service, store or host is called {strangers[0]!r}")
+        if not bar:
+            return network.inject(target, toxic)
+        if not isinstance(toxic, Hang):
+            raise BadToxic(f"{toxic.word}: between two hosts there is hang alone, which parts them")
+        return network.partition(one, other)
 
     async def clear(self, target: str | None, toxic: Toxic | None = None) -> None:
+        for name in list(self._links) if target is None else [target]:
+            for word in list(self._links.get(name, ())):
+                if toxic is None or word == str(toxic):
+                    self._links[name].pop(word).close()
+        for name, server in self._world.servers.items():
+            if target in {None, name} and server.over:
+                await self._world.serve(name)
         if target is None:
             self._world.heal()
-        else:
+        elif target in self._world.estate.doors or self._world.stores.named(target) is not None:
             self._world.clear(target, toxic)
 
 

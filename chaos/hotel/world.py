@@ -113,11 +113,11 @@ class World:
     async def serve(self, name: str = "bff", *, connect: Connect | None = None) -> Instance:
         """A server at `name`, as if it were started there now: it knows nothing but what the stores keep.
 
-        `connect` is its way out, the network's own where it is not given.
+        `connect` is its way out, that of its host on the network where it is not given.
         """
         life = self._lives[name] = self._lives.get(name, 0) + 1
         chance = entropy(self.seed, "server", name, life)
-        outside = Outside(self.now, chance, connect or self.network.connect)
+        outside = Outside(self.now, chance, connect or self.network.host(name).connect)
         stores = Stores(self.stores.tier, self.stores.cache, self.stores.ledger)
         run = partial(run_instance, name, self._told, outside, stores, self.network)
         server: Instance = await self._nursery.start(run)
@@ -129,17 +129,18 @@ class World:
     ) -> Desk:
         """A desk of `who` (by default the hotel's first operator) that asks `server`, signed in."""
         number = len(self.desks) + 1
-        outside = Outside(self.now, entropy(self.seed, "desk", number), self.network.connect)
-        desk = Desk(self.client(), f"http://{server}", outside, device=device or f"desk-{number}")
+        name = device or f"desk-{number}"
+        outside = Outside(self.now, entropy(self.seed, "desk", number), self.network.host(name).connect)
+        desk = Desk(self.client(name), f"http://{server}", outside, device=name)
         self.desks.append(desk)
         if sign_in:
             person = who or self.hotel.operators[0]
             await desk.sign_in(Operator(person.tenant_id, person.operator_id, person.password))
         return desk
 
-    def client(self) -> httpx.AsyncClient:
-        """Somebody on the network who speaks HTTP; closed at the world's end."""
-        client = httpx.AsyncClient(transport=TrioTransport(Pool(self.network.connect)), trust_env=False)
+    def client(self, host: str) -> httpx.AsyncClient:
+        """Somebody at `host` who speaks HTTP; closed at the world's end."""
+        client = httpx.AsyncClient(transport=TrioTransport(Pool(self.network.host(host).connect)), trust_env=False)
         self._clients.append(client)
         return client
 
@@ -225,7 +226,7 @@ async def open_world(
     raised: Exception | None = None
     async with trio.open_nursery() as nursery:
         with ExitStack() as faults:
-            network = Network(latency=desk_latency)
+            network = Network(latency=desk_latency, seed=seed)
             world = World(seed, _clock(), network, nursery, rates)
             faults.enter_context(listening(world.facts.append))
             least, most = answers_take
