@@ -175,9 +175,15 @@ class Start(Toxic):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failover(Toxic):
-    """The standby takes over, without what had not been replicated."""
+    """The standby takes over, without what was written in the last `lost` seconds, after `takes` seconds of nobody.
+
+    The primary's disk or its zone is gone, or somebody upgrades it: what was acknowledged and not yet replicated never
+    happened.
+    """
 
     word: ClassVar[str] = "failover"
+    lost: float = 1.0
+    takes: float = 1.0
 
 
 SOCKET: Final[tuple[type[Toxic], ...]] = (Down, Hang, Latency, Drip, Reset)

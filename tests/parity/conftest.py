@@ -1,12 +1,20 @@
-"""Two worlds behind one port: a test that takes `tier`, `cache` or `ledger` runs in memory and on the real store."""
+"""Two worlds behind one port: a test that takes `tier`, `cache` or `ledger` runs in memory and on the real store.
+
+A state machine is no Trio task and steps both at once: it takes `worlds`, and each runs in a thread of its own.
+"""
 
 import itertools
-from contextlib import asynccontextmanager
+import queue
+import threading
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from bff.facts import StoreChanged
+from bff.model import Down
 from bff.stores.border import open_border
 from bff.stores.migrate import migrate
 from bff.stores.postgres import open_ledger
@@ -24,7 +32,14 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory):
+    """The real stores, with the schema that this server needs."""
+
+    async def apply():
+        with within(10):
+            await migrate(stores.postgres_admin_url)
+
     with start_stores(tmp_path_factory.mktemp("stores"), Given()) as stores:
+        trio.run(apply)
         yield stores
 
 
@@ -55,26 +70,61 @@ class Faults:
     def stop(self):
         self._real.freeze() if self._real else self._simulated.stop()
 
-    async def start(self, ping):
-        """Works again; returns when the adapter has found out, by being asked or by itself."""
+    def again(self):
+        """Works again. A process that begins here lives as long as this thread."""
         self._up = trio.Event()
         (self._real or self._simulated).start()
+
+    async def start(self, ping):
+        """Works again; returns when the adapter has found out, by being asked or by itself."""
+        self.again()
+        await self.noticed(ping)
+
+    async def noticed(self, ping):
         if await ping() is not None:
             await self._up.wait()
             assert await ping() is None
 
+    def slow(self, seconds):
+        """What a call takes; the real one has its own measure."""
+        if self._simulated:
+            self._simulated.latency(seconds)
+
+    async def pass_by(self, seconds):
+        """Let them, in virtual time; the real one is asked again instead."""
+        if self._simulated:
+            await trio.sleep(seconds)
+        else:
+            await trio.lowlevel.checkpoint()
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port and what is behind it: the store's name, its adapter by a border and the running stores, its double."""
+
+    store: str
+    real: object
+    simulated: object
+
+
+PORTS = {
+    "tier": Port("redis-session", lambda border, running: open_tier(border, running.redis_session_url), SimTier),
+    "cache": Port("redis-cache", lambda border, running: open_cache(border, running.redis_cache_url), SimCache),
+    "ledger": Port("postgres", lambda border, running: open_ledger(border, running.postgres_url), SimLedger),
+}
+
 
 @asynccontextmanager
-async def one_world(store, name, running, real_one, simulated_one):
+async def one_world(port, world, running):
     """(the store, its faults) with everything told from the very beginning."""
-    real = running.stores[name] if store == "real" else None
-    simulated = None if real else simulated_one()
+    real = running.stores[port.store] if world == "real" else None
+    simulated = None if real else port.simulated()
     faults = Faults(real, simulated)
     with listening(faults.hear):
         if simulated:
             yield simulated, faults
             return
-        async with open_border() as border, real_one(border) as opened:
+        async with open_border() as border, port.real(border, running) as opened:
             with within(10):
                 assert await opened.ping() is None
             try:
@@ -83,13 +133,16 @@ async def one_world(store, name, running, real_one, simulated_one):
                 real.start()
 
 
-@pytest.fixture(params=WORLDS)
-async def tier_and_faults(request, running):
-    def real(border):
-        return open_tier(border, running.redis_session_url)
+def in_both_worlds(name):
+    @pytest.fixture(params=WORLDS)
+    async def store_and_faults(request, running):
+        async with one_world(PORTS[name], request.param, running) as world:
+            yield world
 
-    async with one_world(request.param, "redis-session", running, real, SimTier) as world:
-        yield world
+    return store_and_faults
+
+
+tier_and_faults, cache_and_faults, ledger_and_faults = map(in_both_worlds, PORTS)
 
 
 @pytest.fixture
@@ -97,38 +150,126 @@ def tier(tier_and_faults):
     return tier_and_faults[0]
 
 
-@pytest.fixture(params=WORLDS)
-async def cache_and_faults(request, running):
-    def real(border):
-        return open_cache(border, running.redis_cache_url)
-
-    async with one_world(request.param, "redis-cache", running, real, SimCache) as world:
-        yield world
-
-
 @pytest.fixture
 def cache(cache_and_faults):
     return cache_and_faults[0]
 
 
-@pytest.fixture(scope="session")
-def migrated(running):
-    async def apply():
-        with within(10):
-            await migrate(running.postgres_admin_url)
-
-    trio.run(apply)
-
-
-@pytest.fixture(params=WORLDS)
-async def ledger_and_faults(request, running, migrated):
-    def real(border):
-        return open_ledger(border, running.postgres_url)
-
-    async with one_world(request.param, "postgres", running, real, SimLedger) as world:
-        yield world
-
-
 @pytest.fixture
 def ledger(ledger_and_faults):
     return ledger_and_faults[0]
+
+
+class Aside:
+    """A Trio run in a thread of its own, for somebody who is no Trio task."""
+
+    def __init__(self, clock=None):
+        self._begun = threading.Event()
+        self._thread = threading.Thread(target=trio.run, args=(self._live,), kwargs={"clock": clock})
+
+    async def _live(self):
+        self._token, self._over = trio.lowlevel.current_trio_token(), trio.Event()
+        async with trio.open_nursery() as self.nursery:
+            self._begun.set()
+            await self._over.wait()
+
+    def ask(self, work, *args):
+        """Have it done there; gives what it gives."""
+        return trio.from_thread.run(work, *args, trio_token=self._token)
+
+    def ask_sync(self, work, *args):
+        return trio.from_thread.run_sync(work, *args, trio_token=self._token)
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._begun.wait(10)
+        return self
+
+    def __exit__(self, *_):
+        self.ask_sync(lambda: self._over.set())
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+class World:
+    """A world that lives aside. A step is an async function of the store and its faults."""
+
+    def __init__(self, aside, port, name, running):
+        self._aside, self._real = aside, name == "real"
+        self._left, self._gone = trio.Event(), threading.Event()
+        opened = queue.SimpleQueue()
+        aside.ask_sync(aside.nursery.start_soon, self._stay, port, name, running, opened)
+        self._store, self._faults = opened.get(timeout=10)
+
+    async def _stay(self, port, name, running, opened):
+        try:
+            async with one_world(port, name, running) as world:
+                opened.put(world)
+                await self._left.wait()
+        finally:
+            self._gone.set()
+
+    def ask(self, step):
+        async def bounded():
+            with trio.fail_after(5):
+                return await step(self._store, self._faults)
+
+        return plain(self._aside.ask(bounded))
+
+    def down(self):
+        self._faults.down() if self._real else self._aside.ask_sync(self._faults.down)
+
+    def again(self):
+        """From here, where the thread lasts, because a process that begins ends with the thread that began it."""
+        self._faults.again() if self._real else self._aside.ask_sync(self._faults.again)
+
+    def close(self):
+        self.again()
+        self._aside.ask_sync(self._left.set)
+        assert self._gone.wait(10)
+
+
+def plain(answer):
+    """What both worlds can agree on: why it is down is told in different words."""
+    if isinstance(answer, list | tuple):
+        return [plain(part) for part in answer]
+    return "down" if isinstance(answer, Down) else answer
+
+
+class Worlds:
+    """Both worlds of a port, stepped together."""
+
+    def __init__(self, simulated, real):
+        self._both = (simulated, real)
+
+    def each(self, step):
+        """What each gives, the simulated one first."""
+        return [world.ask(step) for world in self._both]
+
+    def same(self, step):
+        """What both give."""
+        expected, given = self.each(step)
+        assert given == expected
+        return expected
+
+    def down(self):
+        for world in self._both:
+            world.down()
+
+    def again(self):
+        for world in self._both:
+            world.again()
+
+    def close(self):
+        with ExitStack() as closing:
+            for world in self._both:
+                closing.callback(world.close)
+
+
+@pytest.fixture
+def worlds(running):
+    """Both worlds of the port of that name, opened anew at each call."""
+    with Aside() as real, Aside(MockClock(autojump_threshold=0)) as virtual:
+        yield lambda name: Worlds(
+            World(virtual, PORTS[name], "simulated", running), World(real, PORTS[name], "real", running)
+        )

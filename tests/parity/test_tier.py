@@ -202,6 +202,34 @@ async def test_who_waits_when_the_tier_dies_is_told_so_at_once(tier_and_faults, 
         await faults.start(tier.ping)
 
 
+async def test_each_break_of_the_line_is_another_connection_and_nothing_else_is_f19(tier_and_faults, fresh):
+    """What was acknowledged over an older one may be gone: who reads it before he asks finds out."""
+    tier, faults = tier_and_faults
+    with trio.fail_after(8):
+        assert await tier.ping() is None
+        assert tier.connections == 1
+        with within(0):
+            await tier.present(presented(fresh("jti")))
+        assert (await tier.present(presented(fresh("jti")))).fresh
+        assert tier.connections == 1
+        faults.down()
+        assert isinstance(await tier.ping(), Down)
+        assert tier.connections == 1
+        await faults.start(tier.ping)
+        assert tier.connections == 2
+        faults.down()
+        faults.again()
+        assert (await tier.present(presented(fresh("jti")))).fresh
+        assert tier.connections == 3, "a restart that nobody noticed"
+        faults.stop()
+        faults.again()
+        assert (await tier.ping(), tier.connections) == (None, 3), "a pause within everybody's patience"
+        faults.stop()
+        assert isinstance(await tier.ping(), Down)
+        await faults.start(tier.ping)
+        assert tier.connections == 4
+
+
 NAMES = st.sampled_from(["s1", "s2"])
 TENANTS = st.sampled_from(["resort", "city"])
 OPERATIONS = st.one_of(

@@ -46,6 +46,11 @@ async def ask(line, *calls):
         return await line.ask(*calls)
 
 
+async def asked_ping(tier):
+    with trio.fail_after(5):
+        return await tier.ping()
+
+
 class Relay:
     """Between a client and a Redis, on a port of its own; `swallow` connections lose every answer and break."""
 
@@ -111,7 +116,13 @@ async def test_a_proof_whose_answer_was_lost_is_no_replay_of_itself_f28(border, 
             assert await tier.ping() is None
             relay.swallow = 1
             assert await tier.present(proof(fresh("jti"))) == Standing(True, False, None, None)
-            assert relay.connections == 2
+            assert relay.connections == tier.connections == 2
+
+
+async def test_a_server_that_takes_connections_and_does_not_greet_is_no_connection_yet(border, mute):
+    async with open_tier(border, mute) as tier:
+        assert isinstance(await asked_ping(tier), Down)
+        assert tier.connections == 0
 
 
 async def test_what_breaks_twice_is_down_and_others_are_served_again_soon(border, relay, fresh):

@@ -15,6 +15,7 @@ from chaos.hotel.stores.cache import SimCache
 from chaos.hotel.stores.expiring import SWEPT_FROM, Expiring
 from chaos.hotel.stores.ledger import SimLedger
 from chaos.hotel.stores.tier import SimTier
+from chaos.toxics import BadToxic, parse
 from nurseries import listening, within
 
 
@@ -170,3 +171,112 @@ async def test_what_nobody_asks_for_again_does_not_stay_for_ever(autojump_clock)
         if number % SWEPT_FROM == 0:
             await trio.sleep(1)
     assert len(entries) <= 2 * SWEPT_FROM
+
+
+async def test_what_came_while_it_hung_is_done_when_it_goes_on_though_its_caller_has_left(autojump_clock):
+    """In the order in which it came; the caller who was told `Down` has written all the same."""
+    tier = SimTier()
+    with within(10):
+        await tier.ping()
+        tier.stop()
+        with within(0.1):
+            await tier.keep(BLOB, 60)
+        with within(0.1):
+            await tier.revoke("resort", "s1", 60)
+        assert isinstance(await tier.present(proof("n1")), Down)
+        tier.start()
+        seen = await tier.present(proof("n2"))
+        assert (seen.fresh, seen.revoked, seen.blob) == (False, True, None)
+
+
+async def test_a_line_that_hangs_is_cut_for_all_who_share_it_and_a_connection_for_its_caller_alone(autojump_clock):
+    """Redis has one line for everybody; PostgreSQL a connection each, and less patience for a ping."""
+    for store, ends in ((SimTier(), [0.5, 0.5, 0.5]), (SimLedger(), [0.4, 0.7, 1.4])):
+        ended = []
+
+        async def ask(store, began, ended):
+            assert isinstance(await store.ping(), Down)
+            ended.append(trio.current_time() - began)
+
+        with within(10):
+            await store.ping()
+            store.stop()
+            began = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, store, began, ended)
+                await trio.sleep(0.3)
+                nursery.start_soon(ask, store, began, ended)
+            await trio.sleep(began + 1 - trio.current_time())
+            await ask(store, began + (0.5 if store.store == "redis-session" else 0), ended)
+        assert ended == pytest.approx(ends, abs=1e-6)
+
+
+async def test_each_break_is_another_connection_when_it_serves_again(autojump_clock):
+    tier, seen = SimTier(), []
+    with within(100):
+        for change in (
+            lambda: None,
+            tier.down,
+            tier.start,
+            tier.failover,
+            lambda: tier.failover(takes=1.0),
+            tier.start,
+            tier.stop,
+            tier.start,
+        ):
+            change()
+            await tier.ping()
+            await tier.ping()
+            seen.append(tier.connections)
+    assert seen == [1, 1, 2, 3, 3, 4, 4, 5]
+
+
+async def test_a_thaw_before_anybody_lost_patience_is_the_same_connection(autojump_clock):
+    tier = SimTier()
+    with within(10):
+        await tier.ping()
+        tier.stop()
+        with within(0.4):
+            await tier.ping()
+        tier.start()
+        assert (await tier.ping(), tier.connections) == (None, 1)
+
+
+@pytest.mark.parametrize("toxic", ["kill", "down", "stop", "hang", "failover takes=5", "latency ms=600"])
+async def test_a_toxic_is_the_fault_of_its_name_and_is_healed_by_clearing_it(autojump_clock, toxic):
+    ledger = SimLedger()
+    word, *pairs = toxic.split()
+    with within(10):
+        ledger.inject(parse(word, pairs))
+        assert isinstance(await ledger.ping(), Down)
+        ledger.clear()
+        began = trio.current_time()
+        assert (await ledger.ping(), trio.current_time()) == (None, began)
+
+
+@pytest.mark.parametrize(
+    ("toxic", "why"),
+    [
+        ("drift", "drift is for services; for a store there are kill, stop, start, failover, down, hang, latency"),
+        ("kill rate=0.5", "kill: a store has no rate"),
+        ("latency jitter=5", "latency: a store in virtual time has no jitter"),
+        ("failover lost=31", "failover: lost should be at most 30, as far as a standby may be behind"),
+    ],
+)
+async def test_what_a_store_cannot_have_is_refused_in_one_line_and_changes_nothing(autojump_clock, toxic, why):
+    tier = SimTier()
+    word, *pairs = toxic.split()
+    with within(10):
+        with pytest.raises(BadToxic) as refused:
+            tier.inject(parse(word, pairs))
+        assert str(refused.value) == why
+        assert await tier.ping() is None
+
+
+async def test_a_store_that_does_not_run_cannot_be_stopped(autojump_clock):
+    tier = SimTier()
+    with within(10):
+        tier.down()
+        with pytest.raises(BadToxic, match=r"^redis-session does not run: start it first$"):
+            tier.inject(parse("stop"))
+        assert await tier.ping() == Down("nobody listens")

@@ -22,7 +22,12 @@ class SimCache(Faulty):
 
     def __init__(self) -> None:
         super().__init__("redis-cache")
-        self._kept: Expiring[str, Kept] = Expiring()
+        self._kept: Expiring[str, Kept] = Expiring(self._journal)
+
+    @property
+    def answers(self) -> tuple[Kept, ...]:
+        """Everything that is kept, for whoever looks whether it is whole."""
+        return self._kept.values()
 
     async def get_many(self, keys: Sequence[CacheKey]) -> tuple[Kept | None, ...]:
         """One answer per key, in order; none when it is down."""
@@ -42,6 +47,10 @@ class SimCache(Faulty):
     def _put(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self._kept.put(entry.key.text(), entry.kept, entry.ttl)
+
+    def flush(self) -> None:
+        """Keep nothing of what was put so far."""
+        self._kept = Expiring(self._journal)
 
     async def _unasked(self) -> None:
         required(self.store)

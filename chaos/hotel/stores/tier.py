@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bff.model import Down
@@ -18,10 +19,15 @@ class SimTier(Faulty):
 
     def __init__(self) -> None:
         super().__init__("redis-session")
-        self._proofs: Expiring[tuple[Jkt, str], str] = Expiring()
-        self._blobs: Expiring[tuple[TenantId, SessionId], SessionBlob] = Expiring()
-        self._revoked: Expiring[tuple[TenantId, SessionId], bool] = Expiring()
+        self._proofs: Expiring[tuple[Jkt, str], str] = Expiring(self._journal)
+        self._blobs: Expiring[tuple[TenantId, SessionId], SessionBlob] = Expiring(self._journal)
+        self._revoked: Expiring[tuple[TenantId, SessionId], bool] = Expiring(self._journal)
         self._status: dict[TenantId, TenantStatus] = {}
+
+    @property
+    def blobs(self) -> tuple[SessionBlob, ...]:
+        """Every session that is kept, for whoever looks whether it is whole."""
+        return self._blobs.values()
 
     async def present(self, proof: Presented) -> Standing | Down:
         """Record the proof and read the session and tenant, in one step: nothing runs between."""
@@ -52,7 +58,11 @@ class SimTier(Faulty):
 
     async def set_tenant_status(self, tenant: TenantId, status: TenantStatus) -> Down | None:
         """Keep the last known state of a tenant."""
-        return await self._asked(lambda: self._status.update({tenant: status}))
+        return await self._asked(lambda: self._set_status(tenant, status))
+
+    def _set_status(self, tenant: TenantId, status: TenantStatus) -> None:
+        self._journal.wrote(partial(setattr, self, "_status", self._status))
+        self._status = {**self._status, tenant: status}
 
     async def ping(self) -> Down | None:
         """One round trip, for readiness."""
