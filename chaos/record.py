@@ -18,7 +18,7 @@ import msgspec
 
 from chaos.history import CHECKS, FAULTS, Finding, Moment
 
-KEPT: Final = 2_000  # moments in a record, or a few more; figures are taken from all there were
+KEPT: Final = 500  # moments in a record, or a few more; figures are taken from all there were
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +48,17 @@ class Record:
 
 
 def thinned(moments: Sequence[Moment], most: int = KEPT) -> tuple[Moment, ...]:
-    """What a record keeps: every moment of a fault or a check; of the rest evenly, what went badly first."""
+    """What a record keeps: every moment of a fault or a check; of the rest evenly, what went badly first.
+
+    What a moment had for checks alone is left out, and with it what would make a record a burden to keep.
+    """
     told = [moment.lane in {FAULTS, CHECKS} for moment in moments]
     kept = {at for at, always in enumerate(told) if always}
     for good in (False, None, True):
         there = [at for at, moment in enumerate(moments) if moment.good is good and not told[at]]
         stride = -(-len(there) // max(1, most - len(kept))) if there else 1
         kept.update(there[::stride])
-    return tuple(moments[at] for at in sorted(kept))
+    return tuple(moments[at] if told[at] else replace(moments[at], data={}) for at in sorted(kept))
 
 
 def save_record(record: Record, folder: Path) -> Path:
