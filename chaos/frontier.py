@@ -71,6 +71,8 @@ class _Steps(Generic[A]):
         self._answer = answer
         self._low, self._high, self._step = (Decimal(repr(float(value))) for value in (low, high, resolution))
         self.last = math.ceil((self._high - self._low) / self._step)
+        if self.last > 1 and self.time(self.last - 1) == high:
+            self.last -= 1  # a step too small for a float is none
         self._known: dict[int, A] = {}
 
     def time(self, place: int) -> float:

@@ -50,6 +50,7 @@ def test_an_island_between_two_probes_is_missed_and_found_by_more_of_them():
 
 @given(st.floats(0, 100), st.floats(0.001, 100), st.floats(0, 1), st.sampled_from([1e-6, 1e-3, 0.5, 7.0]))
 @example(0.1, 0.7, 0.5, 1e-6)
+@example(16.136563193922335, 0.001, 0.0, 0.001)
 def test_an_edge_is_one_step_wide_and_true_on_both_sides(low, span, part, resolution):
     high = low + span
     edge_at = low + part * span
