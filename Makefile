@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Every core has a share of the tests, and takes of the others' when it is through.
+CORES := -n logical --dist worksteal
 
 .PHONY: run test check bench soak clean lock
 .DEFAULT_GOAL := run
@@ -25,16 +27,17 @@ check: $(READY)
 	$(BIN)/flake8 bff nurseries chaos tests
 	$(BIN)/lint-imports
 
-# The kit is traced, and no branch of it is left untried; the rest is not traced, and stays fast.
+# The kit is traced, and no branch of it is left untried; the rest is not traced, and stays fast. Where CI is set, each
+# virtual test runs twice, and fails where the two runs differ.
 test: check
 	$(BIN)/pytest tests/nurseries --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(BIN)/pytest --ignore=tests/nurseries
+	$(BIN)/pytest --ignore=tests/nurseries $(CORES)
 
 bench: $(READY)
 	@$(BIN)/python -m chaos.hotel.bench
 
 soak: $(READY)
-	$(BIN)/pytest -m "soak or not soak"
+	$(BIN)/pytest -m "soak or not soak" --determinism=double $(CORES)
 
 # Needs uv; the lock names no registry host.
 lock:

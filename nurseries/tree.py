@@ -126,7 +126,10 @@ class _Bounds:
     def said(self, now: float) -> str:
         left = self.deadline - now
         if self.told:
-            return "told to stop" + (f", {-left:.3f} s past its deadline" if left < 0 else "")
+            bound = (
+                "" if left in {0, math.inf} else f", {abs(left):.3f} s {'past' if left < 0 else 'before'} its deadline"
+            )
+            return f"told to stop{bound}"
         limit = "no deadline" if left == math.inf else f"{left:.3f} s left"
         return limit + (", shielded though told to stop" if self.shielded else "")
 

@@ -312,7 +312,7 @@ async def test_a_rate_falls_on_a_part_of_the_answers_the_same_ones_each_time(aut
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 60), max_size=12))
-def test_a_request_may_be_cut_anywhere(cuts):
+def test_a_request_may_be_cut_anywhere(simulate, cuts):
     raw = (
         b"POST /folios/f1/charges HTTP/1.1\r\nhost: x\r\nx-tenant-id: resort\r\nidempotency-key: k\r\n"
         b'transfer-encoding: chunked\r\n\r\n5\r\n{"a":\r\n3\r\n 1}\r\n0\r\n\r\n'
@@ -334,7 +334,7 @@ def test_a_request_may_be_cut_anywhere(cuts):
             assert json_of(await answer(stream)) == {"tenantId": "resort", "charges": 1}
             nursery.cancel_scope.cancel()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    simulate(main)
 
 
 async def test_on_real_sockets_it_is_the_same_and_down_gives_the_port_back(nursery):

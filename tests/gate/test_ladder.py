@@ -247,7 +247,7 @@ async def test_of_every_subset_of_the_rungs_the_first_one_answers(autojump_clock
     wrongs=st.fixed_dictionaries({rung: st.none() | st.sampled_from(list(ways)) for rung, ways in WRONG.items()}),
     order=st.randoms(use_true_random=False),
 )
-def test_whatever_is_wrong_at_once_the_first_rung_that_holds_answers(open_world, wrongs, order):
+def test_whatever_is_wrong_at_once_the_first_rung_that_holds_answers(simulate, open_world, wrongs, order):
     broken = sorted((rung, wrong) for rung, wrong in wrongs.items() if wrong is not None)
     shuffled = [wrong for _, wrong in broken]
     order.shuffle(shuffled)
@@ -256,7 +256,7 @@ def test_whatever_is_wrong_at_once_the_first_rung_that_holds_answers(open_world,
         async with open_world() as world:
             return await judged(world, *shuffled)
 
-    said = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    said = simulate(main)
     if broken:
         rung, wrong = broken[0]
         assert said == WRONG[rung][wrong]

@@ -337,7 +337,7 @@ Garbage = st.binary(max_size=80) | st.lists(st.binary(max_size=60).map(b64url), 
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(Garbage | Garbage.map(b"DPoP ".__add__), max_size=30))
-def test_whatever_comes_the_answer_is_a_value(values):
+def test_whatever_comes_the_answer_is_a_value(simulate, values):
     async def main():
         async with open_owner("tokens", bound=20) as owner, trio.open_nursery() as nursery:
             world = World(Network(), nursery, owner)
@@ -347,4 +347,4 @@ def test_whatever_comes_the_answer_is_a_value(values):
                 assert verdict.why in WHYS
             nursery.cancel_scope.cancel()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    simulate(main)

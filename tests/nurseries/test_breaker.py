@@ -187,7 +187,7 @@ STEPS = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(STEPS)
-def test_in_any_order_of_calls_verdicts_and_pauses_it_does_what_its_rule_says(steps):
+def test_in_any_order_of_calls_verdicts_and_pauses_it_does_what_its_rule_says(simulate, steps):
     async def main():
         breaker, model, permits = Breaker("any", RULE), Model(RULE), []
         for what, *how in steps:
@@ -210,4 +210,4 @@ def test_in_any_order_of_calls_verdicts_and_pauses_it_does_what_its_rule_says(st
             assert breaker.state.value == ("half-open" if due else model.state)
             assert (breaker.retry_after > 0) == (breaker.state is State.OPEN)
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    simulate(main)

@@ -317,7 +317,9 @@ async def test_a_failure_after_the_time_is_over_is_told_to_nobody_s_answer_and_h
     ),
     st.integers(1, 20),
 )
-def test_whatever_the_children_do_the_caller_leaves_with_the_last_outcome_or_at_the_deadline(plan, sixteenths):
+def test_whatever_the_children_do_the_caller_leaves_with_the_last_outcome_or_at_the_deadline(
+    simulate, plan, sixteenths
+):
     until = sixteenths / 16 + 1 / 32  # sixteenths: floats add them exactly
 
     def child(kind, delay):
@@ -339,7 +341,7 @@ def test_whatever_the_children_do_the_caller_leaves_with_the_last_outcome_or_at_
                 expected = TimedOut if delay / 16 > until else Failed if kind == "fail" else Ok
                 assert isinstance(outcomes[name], expected)
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    simulate(main)
 
 
 async def test_a_process_held_up_past_both_deadlines_still_has_the_outcomes_f33(mock_clock):

@@ -184,10 +184,9 @@ async def test_two_keys_fly_side_by_side(autojump_clock):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20), st.integers(1, 20)), max_size=20))
-def test_whoever_comes_and_goes_a_key_is_worked_on_once_at_a_time(callers):
-    working = {}
-
+def test_whoever_comes_and_goes_a_key_is_worked_on_once_at_a_time(simulate, callers):
     async def main():
+        working = {}
         async with open_owner("flights", bound=100) as owner:
             flight = Flight("any", owner)
 
@@ -207,4 +206,4 @@ def test_whoever_comes_and_goes_a_key_is_worked_on_once_at_a_time(callers):
                 for who in callers:
                     nursery.start_soon(caller, *who)
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    simulate(main)

@@ -178,7 +178,9 @@ async def test_f33_without_a_deadline_there_is_no_total_to_stay_inside_of(autoju
     st.integers(1, 5),
     st.integers(0, 5),
 )
-def test_however_long_attempts_take_none_begins_too_late_and_none_is_left_out(bad, takes, total, attempts, paid):
+def test_however_long_attempts_take_none_begins_too_late_and_none_is_left_out(
+    simulate, bad, takes, total, attempts, paid
+):
     async def main():
         asked = Asked(*["bad"] * bad, "good", seconds=takes / 16)
         deadline = total / 16 + 1 / 32
@@ -203,7 +205,7 @@ def test_however_long_attempts_take_none_begins_too_late_and_none_is_left_out(ba
         assert trio.current_time() == min(now, deadline)
         assert scope.cancelled_caught == (now > deadline)
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    simulate(main)
 
 
 async def test_a_budget_begins_with_the_floor_of_a_whole_window(autojump_clock):
@@ -254,7 +256,9 @@ async def test_a_budget_keeps_sums_and_no_calls(autojump_clock):
     st.sampled_from([0, 0.125, 0.5, 1]),
     st.sampled_from([0, 0.125, 1]),
 )
-def test_in_any_window_no_more_is_taken_out_than_was_put_in_and_nothing_is_refused_that_was(steps, ratio, floor):
+def test_in_any_window_no_more_is_taken_out_than_was_put_in_and_nothing_is_refused_that_was(
+    simulate, steps, ratio, floor
+):
     window, tenth = 10.0, 1.0
 
     async def main():
@@ -279,4 +283,4 @@ def test_in_any_window_no_more_is_taken_out_than_was_put_in_and_nothing_is_refus
             else:
                 await trio.sleep(step / 4)
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    simulate(main)

@@ -214,7 +214,7 @@ COMINGS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 12), st.integ
 
 @settings(max_examples=60, deadline=None)
 @given(COMINGS)
-def test_whoever_comes_and_whenever_each_holds_its_key_until_the_next_one_comes(comings):
+def test_whoever_comes_and_whenever_each_holds_its_key_until_the_next_one_comes(simulate, comings):
     left = {}
 
     async def main():
@@ -232,7 +232,7 @@ def test_whoever_comes_and_whenever_each_holds_its_key_until_the_next_one_comes(
                 nursery.start_soon(come, at, *coming)
         assert len(scopes) == 0
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    simulate(main)
     for at, (key, seconds, patience) in enumerate(comings):
         own = min(at + seconds + 0.5, at + patience + 0.25)
         following = next((later for later, coming in enumerate(comings) if later > at and coming[0] == key), own)

@@ -111,7 +111,7 @@ async def test_who_was_told_to_stop_before_its_deadline_is_not_past_it():
     with within(9) as scope:
         scope.cancel()
         trio.lowlevel.current_task().name = "root"
-        assert drawn() == ["root  told to stop"]
+        assert drawn() == ["root  told to stop, 9.000 s before its deadline"]
 
 
 @in_a_run_of_its_own
@@ -370,7 +370,7 @@ SHAPES = st.recursive(
 
 @settings(max_examples=60, deadline=None)
 @given(SHAPES, st.integers(0, 40))
-def test_whatever_the_tree_what_is_left_of_a_deadline_is_what_the_task_itself_would_say(shape, at):
+def test_whatever_the_tree_what_is_left_of_a_deadline_is_what_the_task_itself_would_say(simulate, shape, at):
     said, drawn_ones = {}, {}
 
     async def main():
@@ -400,4 +400,4 @@ def test_whatever_the_tree_what_is_left_of_a_deadline_is_what_the_task_itself_wo
             assert {name: drawn_ones[name] for name in said} == said
             never.set()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    simulate(main)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 import trio
@@ -21,6 +22,7 @@ from bff.problem import Problem, render
 from bff.wire.asgi import ASGI3, ClientLeft, Message, Receive, Request, Scope, Send, read_body, request_of, send
 from bff.wire.edge import Room, serve_stream
 from bff.wire.limits import EdgeConfig, Limits
+from chaos.sim import clock
 from chaos.sim.stream import SimStream, stream_pair
 from nurseries import listening, within
 
@@ -563,6 +565,8 @@ async def test_connections_over_the_bound_are_told_so_and_closed(autojump_clock:
         assert (await again.answer()).status == 200
 
 
+Runs = Callable[..., Any]  # the fixture `simulate`, or what it is made of
+
 # -- any cut -------------------------------------------------------------------------------------------------------
 
 RAW = (
@@ -572,10 +576,9 @@ RAW = (
 )
 
 
-def serve_cut(pieces: list[bytes]) -> list[tuple[Request, bytes]]:
-    app = Echo()
-
-    async def main() -> None:
+def serve_cut(simulate: Runs, pieces: list[bytes]) -> list[tuple[Request, bytes]]:
+    async def main() -> list[tuple[Request, bytes]]:
+        app = Echo()
         async with connected(app) as peer, trio.open_nursery() as nursery:
 
             async def write() -> None:
@@ -585,19 +588,19 @@ def serve_cut(pieces: list[bytes]) -> list[tuple[Request, bytes]]:
 
             nursery.start_soon(write)
             assert [(await peer.answer()).status for _ in range(2)] == [200, 200]
+        return app.seen
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-    return app.seen
+    return simulate(main)
 
 
-WHOLE = serve_cut([RAW])
+WHOLE = serve_cut(clock.simulate, [RAW])
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, len(RAW) - 1), max_size=8, unique=True))
-def test_requests_cut_anywhere_are_the_same_requests_at_the_app(at: list[int]) -> None:
+def test_requests_cut_anywhere_are_the_same_requests_at_the_app(simulate: Runs, at: list[int]) -> None:
     edges = [0, *sorted(at), len(RAW)]
-    assert serve_cut([RAW[a:b] for a, b in itertools.pairwise(edges)]) == WHOLE
+    assert serve_cut(simulate, [RAW[a:b] for a, b in itertools.pairwise(edges)]) == WHOLE
 
 
 def test_the_cut_requests_are_what_was_written() -> None:
@@ -609,7 +612,9 @@ def test_the_cut_requests_are_what_was_written() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(RAW) - 1), st.binary(max_size=3)), max_size=4), st.integers(1, 60))
-def test_whatever_bytes_come_only_their_own_connection_can_end(changes: list[tuple[int, bytes]], step: int) -> None:
+def test_whatever_bytes_come_only_their_own_connection_can_end(
+    simulate: Runs, changes: list[tuple[int, bytes]], step: int
+) -> None:
     raw = bytearray(RAW)
     for at, instead in changes:
         raw[at : at + len(instead)] = instead
@@ -630,7 +635,7 @@ def test_whatever_bytes_come_only_their_own_connection_can_end(changes: list[tup
         assert trio.current_time() < 100  # the edge ended it: nothing was left open but by its own limits
         assert room.live == set()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    simulate(main)
     assert [fact for fact in facts if isinstance(fact, AppFailed)] == []
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -475,7 +476,9 @@ TALK = conversation()
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.integers(24, len(TALK) - 1), st.binary(max_size=3)), max_size=4), st.integers(1, 50))
-def test_whatever_frames_come_only_their_own_connection_can_end(changes: list[tuple[int, bytes]], step: int) -> None:
+def test_whatever_frames_come_only_their_own_connection_can_end(
+    simulate: Callable[..., Any], changes: list[tuple[int, bytes]], step: int
+) -> None:
     raw = bytearray(TALK)
     for at, instead in changes:
         raw[at : at + len(instead)] = instead
@@ -496,7 +499,7 @@ def test_whatever_frames_come_only_their_own_connection_can_end(changes: list[tu
         assert trio.current_time() < 100  # the edge ended it: nothing was left open but by its own limits
         assert room.live == set()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    simulate(main)
     assert [fact for fact in facts if isinstance(fact, AppFailed)] == []
 
 

@@ -91,7 +91,8 @@ async def test_what_is_posted_arrives_by_its_length_streamed_or_not(autojump_clo
         await client.post("/", json={"a": 1})
         await client.post("/", content=Pieces())
         await client.put("/")
-        await client.post("/", data={"x": "y"}, files={"f": b"content"})
+        form = {"content-type": "multipart/form-data; boundary=line"}  # httpx would draw one
+        await client.post("/", data={"x": "y"}, files={"f": b"content"}, headers=form)
     assert json.loads(server.bodies[0]) == {"a": 1}
     assert server.bodies[1] == b"abcde"
     assert b'name="f"' in server.bodies[3] and b"content" in server.bodies[3]
