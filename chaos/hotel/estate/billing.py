@@ -45,11 +45,24 @@ class Refund(msgspec.Struct, rename="camel"):
 
 @dataclass(slots=True)
 class Folio:
-    """One guest's account; lines are only ever added. `refunded` is what was given back so far."""
+    """One guest's account; lines are only ever added. `refunded` is what was given back so far.
+
+    The lines of the morning are written when somebody first looks: most folios are never asked for in a day.
+    """
 
     stay: Stay
-    lines: list[dict[str, Any]] = field(default_factory=list)
+    hotel: Hotel = field(repr=False)
     refunded: int = 0
+    _lines: list[dict[str, Any]] | None = field(default=None, init=False)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What is on it, the eldest first."""
+        if self._lines is None:
+            self._lines = []
+            for amount, description, at in _morning(self.hotel, self.stay):
+                self.add(amount, description, at)
+        return self._lines
 
     @property
     def id(self) -> str:
@@ -74,10 +87,7 @@ class Billing:
         self._folios: Shelf[Folio] = Shelf("folio")
         for house in grounds.hotel.properties:
             for stay in house.stays:
-                folio = Folio(stay)
-                for amount, description, at in _morning(grounds.hotel, stay):
-                    folio.add(amount, description, at)
-                self._folios.put(house, folio.id, folio)
+                self._folios.put(house, stay.folio_id, Folio(stay, grounds.hotel))
 
     def operations(self) -> list[Operation]:
         return [
