@@ -13,6 +13,7 @@ Start here, in reading order:
     flight     many wait, one works
     scopes     many come, the newest stays
     tree       all of it as it is now, as text
+    testing    for tests: leave at every checkpoint, and see that nothing is left
 """
 
 from nurseries.breaker import (
@@ -44,6 +45,7 @@ from nurseries.owners import (
 )
 from nurseries.retry import RetryBudget, RetryDenied, retry
 from nurseries.scopes import KeyedScopes, Place
+from nurseries.testing import Counted, at_checkpoint, cancel_at, count_checkpoints, no_task_left
 from nurseries.tree import task_tree
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "Bulkhead",
     "BulkheadPermit",
     "BulkheadShed",
+    "Counted",
     "DetachedCutOff",
     "Doing",
     "ErrorsBecome",
@@ -78,10 +81,14 @@ __all__ = [
     "StragglerLetGo",
     "TimedOut",
     "Unbounded",
+    "at_checkpoint",
+    "cancel_at",
+    "count_checkpoints",
     "described",
     "detached",
     "fan_out",
     "listening",
+    "no_task_left",
     "open_owner",
     "owners",
     "remaining",

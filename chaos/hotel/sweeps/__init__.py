@@ -1,0 +1,15 @@
+"""Everything that is swept, by the name a person types: `bff sweep list` shows it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from chaos.hotel.sweeps.dashboard import DashboardSweep
+from chaos.hotel.sweeps.gate import GateSweep
+from chaos.hotel.sweeps.leaving import LeavingSweep
+from chaos.hotel.sweeps.replays import ReplaySweep
+from chaos.sweep import Sweep
+
+SWEEPS: Final[dict[str, Sweep[Any]]] = {
+    sweep.name: sweep for sweep in (DashboardSweep(), LeavingSweep(), GateSweep(), ReplaySweep())
+}

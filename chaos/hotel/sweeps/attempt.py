@@ -1,0 +1,122 @@
+"""A request to a gate that is in order, until something is done to it (wrongs.py); and the way back from that."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from bff.model import SessionId, TenantId
+from chaos.hotel.fleet.proof import make_proof
+from chaos.hotel.instance import DESK_SIDE
+from nurseries import BulkheadPermit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bff.gate.admission import Admission
+    from bff.gate.ladder import Gate
+    from bff.problem import Problem
+    from chaos.hotel.fleet.desk import Desk
+    from chaos.hotel.fleet.proof import Key
+    from chaos.hotel.world import World
+
+PATH: Final = "/v1/dashboard"
+ORIGIN: Final = "http://bff"
+TTL: Final = 900  # seconds
+FULL_AGAIN: Final = 2.5  # seconds after which a device that asked too fast may ask again
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What goes into one request; `extra` goes over its headers, and None leaves one out."""
+
+    world: World
+    desk: Desk
+    number: int = 0
+    claims: dict[str, Any] = field(default_factory=dict)
+    method: str = "GET"
+    path: str = PATH
+    origin: str = ORIGIN
+    for_token: str | None = None
+    key: Key | None = None
+    older: float = 0.0  # seconds before now that the proof says it was made
+    extra: dict[str, str | None] = field(default_factory=dict)
+    query: str = ""
+    hasty: bool = False
+    undo: ExitStack = field(default_factory=ExitStack)
+
+    @classmethod
+    async def of(cls, world: World) -> Attempt:
+        """Of a desk that is signed in."""
+        desk = await world.desk()
+        attempt = cls(world, desk)
+        attempt.query = f"propertyId={attempt.mine}"
+        return attempt
+
+    def next(self, number: int) -> Attempt:
+        """Another one in order, in a session of its own."""
+        fresh: dict[str, Any] = {"claims": {}, "extra": {}, "undo": ExitStack()}
+        return replace(self, number=number, **fresh)
+
+    @property
+    def rest(self) -> float:
+        """Seconds after which the next one comes as if this one never had."""
+        return FULL_AGAIN if self.hasty else 0.1
+
+    @property
+    def gate(self) -> Gate:
+        return self.world.servers["bff"].house.gate
+
+    @property
+    def admission(self) -> Admission:
+        return self.gate.admission
+
+    @property
+    def mine(self) -> str:
+        """The one that is asked for."""
+        assert self.desk.session is not None, "signed in"
+        return self.desk.session.properties[0]["id"]
+
+    @property
+    def tenant(self) -> TenantId:
+        assert self.desk.session is not None, "signed in"
+        return TenantId(self.desk.session.tenant_id)
+
+    @property
+    def session(self) -> SessionId:
+        return SessionId(f"session-{self.number}")
+
+    @property
+    def jti(self) -> str:
+        return f"proof-{self.number}"
+
+    def token(self, **claims: Any) -> str:
+        """An access token of this desk's, that iam signed now; what `claims` say is so."""
+        assert self.desk.session is not None, "signed in"
+        now = self.world.now()
+        usual = {"sid": self.session, "iat": now, "nbf": now, "exp": now + TTL}
+        return self.world.authority.mint(self.desk.session.access_token, {**usual, **claims}, {})
+
+    def headers(self) -> Mapping[str, str]:
+        """All of them, as they go out now."""
+        token = self.token(**self.claims)
+        proof = make_proof(
+            self.key or self.desk.key,
+            self.method,
+            f"{self.origin}{self.path}",
+            token=self.for_token or token,
+            now=self.world.now() - self.older,
+            jti=self.jti,
+        )
+        usual = {"authorization": f"DPoP {token}", "dpop": proof, "x-device-id": self.desk.device}
+        return {name: value for name, value in {**usual, **self.extra}.items() if value is not None}
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """What must be so in the very moment in which it is sent."""
+        if self.hasty:
+            while isinstance(place := self._place(headers.get("x-device-id", "")), BulkheadPermit):
+                place.leave()
+
+    def _place(self, device: str) -> BulkheadPermit | Problem:
+        return self.admission.enter(DESK_SIDE[0], device.encode())
