@@ -242,7 +242,7 @@ class Pool:
         Who is cancelled while he closes has closed: nothing here waits for a peer.
         """
         self._closed = True
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True):  # noqa: ASYNC912  it must not be cancelled: nothing in it waits
             while self._free:
                 await self._evict("shutdown")
         self._shelves.clear()

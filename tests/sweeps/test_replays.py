@@ -18,6 +18,12 @@ SWEEP = ReplaySweep()
 NEAR = Race("ladder", 2, 2, 3)  # one comes in the very step in which the other is noted, three after he was looked for
 
 
+@pytest.fixture(scope="module", autouse=True)
+def walked():
+    """The schedules are those of the server as it is: they are looked for once, before a test breaks it."""
+    return SWEEP.cases(pairs=False)
+
+
 def cases_of(*races):
     return [case for case in SWEEP.cases(pairs=False) if case.race in races]
 
