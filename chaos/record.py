@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -18,6 +18,7 @@ import msgspec
 
 from chaos.history import CHECKS, FAULTS, Finding, Moment
 
+TOLD: Final = frozenset({FAULTS, CHECKS})  # lanes that are kept whole
 KEPT: Final = 500  # moments in a record, or a few more; figures are taken from all there were
 
 
@@ -48,17 +49,28 @@ class Record:
 
 
 def thinned(moments: Sequence[Moment], most: int = KEPT) -> tuple[Moment, ...]:
-    """What a record keeps: every moment of a fault or a check; of the rest evenly, what went badly first.
+    """What a record keeps: every moment of a fault or a check; of each other lane its share, what went badly first.
 
     What a moment had for checks alone is left out, and with it what would make a record a burden to keep.
     """
-    told = [moment.lane in {FAULTS, CHECKS} for moment in moments]
-    kept = {at for at, always in enumerate(told) if always}
+    lanes: dict[str, list[int]] = {}
+    for at, moment in enumerate(moments):
+        lanes.setdefault(moment.lane, []).append(at)
+    kept = {at for lane in TOLD for at in lanes.pop(lane, ())}
+    share = max(1, (most - len(kept)) // len(lanes)) if lanes else 0
+    for there in lanes.values():
+        kept.update(_evenly(moments, there, share))
+    return tuple(moments[at] if moments[at].lane in TOLD else replace(moments[at], data={}) for at in sorted(kept))
+
+
+def _evenly(moments: Sequence[Moment], there: Sequence[int], share: int) -> Iterator[int]:
+    """About `share` of a lane's moments, from its beginning to its end."""
+    left = share
     for good in (False, None, True):
-        there = [at for at, moment in enumerate(moments) if moment.good is good and not told[at]]
-        stride = -(-len(there) // max(1, most - len(kept))) if there else 1
-        kept.update(there[::stride])
-    return tuple(moments[at] if told[at] else replace(moments[at], data={}) for at in sorted(kept))
+        alike = [at for at in there if moments[at].good is good]
+        some = alike[:: -(-len(alike) // max(1, left))] if alike else []
+        left -= len(some)
+        yield from some
 
 
 def save_record(record: Record, folder: Path) -> Path:
