@@ -273,7 +273,7 @@ STEPS = st.one_of(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEPS, max_size=20))
-def test_whatever_happens_to_the_tier_all_that_passed_twice_is_counted_and_nothing_else_f19_f28(history):
+def test_whatever_happens_to_the_tier_all_that_passed_twice_is_counted_and_nothing_else_f19_f28(simulate, history):
     async def main():
         async with open_hotel("one", "two", "three") as hotel:
             accepted = Counter()
@@ -291,7 +291,7 @@ def test_whatever_happens_to_the_tier_all_that_passed_twice_is_counted_and_nothi
             assert hotel.counted() == sum(times - 1 for times in accepted.values() if times)
             assert hotel.skipped() == []
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    simulate(main)
 
 
 # -- the memory itself -----------------------------------------------------------------------------------------------

@@ -3,9 +3,8 @@
 import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
 
-from chaos.sim.clock import simulate
+from chaos.sim import clock
 from chaos.sim.link import Network
 from chaos.sim.trace import Trace
 from chaos.toxics import Drip, Hang, Latency
@@ -94,11 +93,11 @@ class Run:
             self.moments[stream.host].append(trio.current_time())
 
 
-def run(episodes, there, back, *, window, latency):
+def run(simulate, episodes, there, back, *, window, latency):
     async def main():
         return await Run(window, latency).play(episodes, there, back)
 
-    return trio.run(main, clock=MockClock(autojump_threshold=0))
+    return simulate(main)
 
 
 def whole(chunks):
@@ -109,24 +108,26 @@ def whole(chunks):
 @example([(0.0, 1.0, throttle(5.0)), (0.3, 0.2, partition)], [(0.0, b"0123456789")], [], 16, 0.05)
 @example([(0.0, 1.0, partition), (0.5, 1.0, lose_there)], [(0.0, b"abc"), (0.1, b"def")], [(0.2, b"x")], 4, 0.5)
 @settings(max_examples=60, deadline=None)
-def test_what_is_sent_arrives_once_and_in_order_whatever_came_and_healed(episodes, there, back, window, latency):
-    played = run(episodes, there, back, window=window, latency=latency)
+def test_what_is_sent_arrives_once_and_in_order_whatever_came_and_healed(
+    simulate, episodes, there, back, window, latency
+):
+    played = run(simulate, episodes, there, back, window=window, latency=latency)
     assert (played.received["rooms"], played.received["desk"]) == (whole(there), whole(back))
 
 
 @given(EPISODES, CHUNKS, CHUNKS, st.integers(1, 40))
 @example([], [(0.0, bytes(60))], [], 7)
 @settings(max_examples=40, deadline=None)
-def test_never_more_than_a_window_of_bytes_is_under_way_whatever_comes(episodes, there, back, window):
-    played = run(episodes, there, back, window=window, latency=0.05)
+def test_never_more_than_a_window_of_bytes_is_under_way_whatever_comes(simulate, episodes, there, back, window):
+    played = run(simulate, episodes, there, back, window=window, latency=0.05)
     assert played.fullest <= window
 
 
 @given(EPISODES, st.tuples(TENTHS, TENTHS), CHUNKS, CHUNKS, st.sampled_from([0.0, 0.05, 0.5]))
 @example([], (0.1, 2.0), [(0.0, b"under way")], [(0.0, b"too")], 0.5)
 @settings(max_examples=60, deadline=None)
-def test_nothing_passes_a_partition_whatever_else_comes(episodes, silence, there, back, latency):
-    played = run([*episodes, (*silence, partition)], there, back, window=16, latency=latency)
+def test_nothing_passes_a_partition_whatever_else_comes(simulate, episodes, silence, there, back, latency):
+    played = run(simulate, [*episodes, (*silence, partition)], there, back, window=16, latency=latency)
     moments = [moment for received in played.moments.values() for moment in received]
     assert [(moment, began) for began, healed in played.silences for moment in moments if began < moment < healed] == []
 
@@ -136,7 +137,7 @@ def test_nothing_passes_a_partition_whatever_else_comes(episodes, silence, there
 def test_one_seed_is_one_run_whatever_came(episodes, there, back, seed):
     def digest():
         trace = Trace()
-        simulate(Run(16, 0.05, seed).play, episodes, there, back, seed=seed, trace=trace)
+        clock.simulate(Run(16, 0.05, seed).play, episodes, there, back, seed=seed, trace=trace)
         return trace.digest()
 
     assert digest() == digest()

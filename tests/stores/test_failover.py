@@ -6,7 +6,6 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
 
 from bff.model import Down
 from bff.stores.cache import CacheKey, Entry, Kept
@@ -204,7 +203,7 @@ WRITES = st.tuples(st.sampled_from(["put", "drop"]), st.sampled_from("abc"), st.
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(WRITES, max_size=25), st.lists(st.tuples(st.integers(0, 25), st.integers(0, 30)), max_size=3))
-def test_after_any_failover_everything_is_as_it_was_at_its_edge_f19(writes, failovers):
+def test_after_any_failover_everything_is_as_it_was_at_its_edge_f19(simulate, writes, failovers):
     """Against a copy of all there was, taken before each write."""
 
     async def main():
@@ -228,4 +227,4 @@ def test_after_any_failover_everything_is_as_it_was_at_its_edge_f19(writes, fail
                 until, value = model.get(name, (0, None))
                 assert entries.get(name) == (value if until > trio.current_time() else None)
 
-    trio.run(main, clock=MockClock(autojump_threshold=0))
+    simulate(main)

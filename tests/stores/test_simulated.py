@@ -4,7 +4,6 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
 
 from bff.facts import StoreChanged
 from bff.model import Down
@@ -150,7 +149,7 @@ async def test_only_changes_are_told(autojump_clock):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.integers(0, 4)), max_size=30))
-def test_entries_expire_like_the_list_of_what_was_put(steps):
+def test_entries_expire_like_the_list_of_what_was_put(simulate, steps):
     async def main():
         entries, model = Expiring(), {}
         for number, (key, ttl, pause) in enumerate(steps):
@@ -161,7 +160,7 @@ def test_entries_expire_like_the_list_of_what_was_put(steps):
                 until, value = model.get(name, (0, None))
                 assert entries.get(name) == (value if until > trio.current_time() else None)
 
-    trio.run(main, clock=MockClock(autojump_threshold=0))
+    simulate(main)
 
 
 async def test_what_nobody_asks_for_again_does_not_stay_for_ever(autojump_clock):
