@@ -8,6 +8,7 @@ has real threads, processes or sockets in it is marked `real`, and left to chanc
     @pytest.mark.seeds(20)      run it by each of the seeds 0 to 19; the fixture `seed` is the one it runs by, else 0
     --seed 7                    run everything by this one
     --determinism=double        run each virtual test twice, fail it where the runs differ; the default where CI is set
+    network                     hosts, listeners and what goes wrong between them, by the test's seed
     simulate(main, …)           the same for a plain function, such as an example of hypothesis
     play_plan(plan)             plays a plan in the project's `theatre`, and shrinks one that breaks a promise
     --plan FILE                 plays that one instead
@@ -29,6 +30,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from chaos.plan import Plan, parse_plan, read_plan
+from chaos.sim.link import Network
 from chaos.sim.trace import KEPT, Trace
 from chaos.sim.watch import Watch, parts_of
 from chaos.testing.again import SEED, again, save_plan, say_again
@@ -140,6 +142,12 @@ def _by_seed(item: pytest.Item) -> bool:
 def seed(request: pytest.FixtureRequest) -> int:
     """What decides this test's schedule, and whatever else it draws."""
     return _seed_of(request.node)
+
+
+@pytest.fixture
+def network(seed: int) -> Network:
+    """A simulated network with nobody on it yet; what it draws, it draws from this test's seed."""
+    return Network(seed=seed)
 
 
 # How they run

@@ -13,7 +13,7 @@ from chaos.hotel.sweeps.dashboard import DashboardSweep
 from chaos.hotel.sweeps.looks import composed_at, open_looks
 from chaos.hotel.sweeps.onsets import ONSETS, Onset
 from chaos.sim.clock import simulate
-from chaos.sweep import Fault, Ran, Tally, batches, entries, sliced
+from chaos.sweep import Fault, Ran, sliced
 from chaos.toxics import split
 
 SWEEP = DashboardSweep()
@@ -21,27 +21,18 @@ PAIRS_IN_MAKE_TEST = 120
 MICROSECOND = 1e-6
 
 
-def swept(cases, seed, *, whole):
-    """The account of these cases, in this process."""
-    marks = SWEEP.marks()
-    tally = Tally(len(cases), marks)
-    for entry in entries(SWEEP, batches(cases, SWEEP.together), seed, marks):
-        tally.add(entry)
-    return tally.swept(whole=whole)
-
-
-def test_every_single_fault_at_every_moment_costs_what_the_contract_says_and_leaves_nothing_f33():
+def test_every_single_fault_at_every_moment_costs_what_the_contract_says_and_leaves_nothing_f33(account_of):
     cases = SWEEP.cases(pairs=False)
-    account = swept(cases, 0, whole=True)
+    account = account_of(SWEEP, cases, 0, whole=True)
     assert account.broken == ()
     assert account.missing == ()
     assert account.cases == len(cases) > 2500
 
 
-def test_a_slice_of_the_pairs_of_faults_too_f33():
+def test_a_slice_of_the_pairs_of_faults_too_f33(account_of):
     alone = len(SWEEP.cases(pairs=False))
     cases = sliced(SWEEP.cases(pairs=True)[alone:], PAIRS_IN_MAKE_TEST, seed=20150815)
-    account = swept(cases, 1, whole=False)
+    account = account_of(SWEEP, cases, 1)
     assert account.broken == ()
     assert account.cases == PAIRS_IN_MAKE_TEST
 
@@ -65,21 +56,21 @@ def test_faults_come_before_during_and_at_the_deadline_and_a_microsecond_on_eith
     assert {"pricing hang at deadline+1us", "iam down at before", "tenant wrong-tenant at reserve"} < cases
 
 
-def test_a_server_that_is_wrong_is_a_broken_case_and_the_others_go_on(monkeypatch):
+def test_a_server_that_is_wrong_is_a_broken_case_and_the_others_go_on(account_of, monkeypatch):
     """The sweep can fail: a server that answers another tenant's data is found, alone, and nothing else is."""
     cases = [case for case in SWEEP.cases(pairs=False) if case.onset in {"before", "half"}]
     few = [case for case in cases if str(case.faults[0]) in {"pricing hang", "pricing wrong-tenant"}]
     monkeypatch.setattr("bff.upstreams.client.parsed", lambda body, decoder, tenant: decoder.decode(body))
-    account = swept(few, 0, whole=False)
+    account = account_of(SWEEP, few, 0)
     assert [ran.name for ran in account.broken] == ["pricing wrong-tenant at before", "pricing wrong-tenant at half"]
     assert all("rateSnapshot is ok, and should be SCHEMA_DRIFT" in ran.error for ran in account.broken)
     assert account.cases == len(few) == 4
 
 
-def test_a_mark_that_is_not_reached_is_missing_from_a_whole_sweep():
+def test_a_mark_that_is_not_reached_is_missing_from_a_whole_sweep(account_of):
     few = [case for case in SWEEP.cases(pairs=False) if case.name == "pricing hang at before"]
-    assert "BreakerOpened why=ratio" in swept(few, 0, whole=True).missing
-    assert swept(few, 0, whole=False).missing == ()
+    assert "BreakerOpened why=ratio" in account_of(SWEEP, few, 0, whole=True).missing
+    assert account_of(SWEEP, few, 0).missing == ()
 
 
 def answer_of(fault, widget, way):

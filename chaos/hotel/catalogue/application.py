@@ -41,6 +41,10 @@ APPLICATION: Final = Section(
                 Inject("redis-session", "failover"),
             ),
             tests=(
+                "tests/sweeps/test_replays.py"
+                "::test_of_equal_proofs_at_once_exactly_one_is_accepted_under_every_schedule_f28",
+                "tests/live/test_gameday.py"
+                "::test_a_thief_at_two_real_servers_gets_no_more_than_the_contract_says_and_it_is_counted_f28",
                 "tests/gate/test_ladder.py::test_of_many_equal_proofs_at_once_exactly_one_passes_f28",
                 "tests/gate/test_ladder.py::test_of_equal_proofs_at_two_instances_exactly_one_passes_f28",
                 "tests/gate/test_ladder.py"
@@ -166,6 +170,11 @@ APPLICATION: Final = Section(
                 "tests/reads/test_services_fail.py::test_a_shorter_deadline_is_kept_to_the_microsecond_too",
                 "tests/reads/test_services_fail.py::test_a_dial_that_is_never_answered_costs_one_widget_and_the_time",
                 "tests/reads/test_services_fail.py::test_all_services_fail_and_the_answer_still_comes_in_time",
+                "tests/sweeps/test_dashboard.py"
+                "::test_every_single_fault_at_every_moment_costs_what_the_contract_says_and_leaves_nothing_f33",
+                "tests/sweeps/test_dashboard.py::test_a_slice_of_the_pairs_of_faults_too_f33",
+                "tests/sweeps/test_leaving.py"
+                "::test_dashboards_are_left_at_checkpoints_by_lot_and_nothing_stays_behind_f33",
                 "tests/reads/test_outage.py"
                 "::test_a_call_that_ignores_its_cancellation_cannot_hold_an_answer_back_nor_fill_the_process",
                 "tests/reads/test_outage.py::test_a_cache_client_that_ignores_its_cancellation_holds_no_widget_back",

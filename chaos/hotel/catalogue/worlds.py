@@ -1,7 +1,7 @@
 """In which world a test runs, read from its file without running it: virtual time, or real parts.
 
-    virtual   it stands on a clock of pytest-trio or a fixture of `chaos.pytest_plugin`, or names what runs it in
-              virtual time: trio's `MockClock`, a game-day's `rehearse`
+    virtual   it stands on a clock of pytest-trio, a fixture of `chaos.pytest_plugin` or the account of a sweep, or
+              names what runs it in virtual time: trio's `MockClock`, a game-day's `rehearse`
     live      it stands on a fixture that starts real stores, a whole hotel or a process
 
 A test stands on its own fixtures, on theirs, and so on, as pytest finds them: in its file, then in each `conftest.py`
@@ -17,7 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, TypeAlias
 
-CLOCKS: Final = frozenset({"autojump_clock", "mock_clock", "simulate", "play_plan"})
+CLOCKS: Final = frozenset({"autojump_clock", "mock_clock", "simulate", "play_plan", "account_of"})
 REAL: Final = frozenset({"running", "shared", "begin"})  # fixtures of tests/{live,parity,stores}
 RUNNERS: Final = frozenset({"MockClock", "rehearse"})
 
