@@ -262,8 +262,13 @@ def about(record: Record) -> list[str]:
     return [printable(fact) for fact in facts if fact]
 
 
-def replay(record: Record) -> str:
-    """The one command that plays a virtual run again, to the same byte; '' for a live one."""
+def replay(record: Record) -> list[str]:
+    """The command that plays a virtual run again, to the same byte, as the last of them; none for a live run.
+
+    Where it was broken, that which finds the smallest plan that still is comes first.
+    """
     if record.where == "live" or record.seed is None:
-        return ""
-    return f"bff gameday run {shlex.quote(printable(record.given or record.name))} --virtual --seed {record.seed}"
+        return []
+    named = shlex.quote(printable(record.given or record.name))
+    shrink = [] if record.held else [f"bff gameday shrink {named} --seed {record.seed}"]
+    return [*shrink, f"bff gameday run {named} --virtual --seed {record.seed}"]

@@ -70,7 +70,7 @@ def report(record: Record, *, width: int) -> RenderableType:
         _section("Left out", _items(record.skipped, "⊘", "yellow")),
         _section("To do", _items(record.backlog, "□", "")),
     ]
-    again = _section("The same again", Text(replay(record), style="bold")) if replay(record) else None
+    again = _section("The same again", Text("\n".join(replay(record)), style="bold")) if replay(record) else None
     last = [] if again is None else [Padding(again, (0, 1, 0, 1))]
     return Group(*(Padding(part, (0, 1, 1, 1)) for part in parts if part is not None), *last)
 

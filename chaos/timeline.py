@@ -153,7 +153,7 @@ def _sections(record: Record) -> Iterator[str]:
     if there:
         yield f'<div class="pair">{there}</div>'
     if replay(record):
-        yield _section("The same again", f"<code>{_text(replay(record))}</code>")
+        yield _section("The same again", "".join(f"<p><code>{_text(line)}</code></p>" for line in replay(record)))
 
 
 def _section(title: str, *body: str) -> str:

@@ -222,6 +222,12 @@ def test_who_when_where_and_how_long_in_a_line():
 
 
 def test_a_virtual_run_is_replayed_by_one_command_and_a_live_one_by_none():
-    assert replay(a_record()) == "bff gameday run pricing-hangs --virtual --seed 7"
-    assert replay(a_record(name="my plan.txt")) == "bff gameday run 'my plan.txt' --virtual --seed 7"
-    assert replay(a_record(where="live", seed=None)) == ""
+    assert replay(a_record()) == ["bff gameday run pricing-hangs --virtual --seed 7"]
+    assert replay(a_record(name="my plan.txt")) == ["bff gameday run 'my plan.txt' --virtual --seed 7"]
+    assert replay(a_record(given="/there/my.plan")) == ["bff gameday run /there/my.plan --virtual --seed 7"]
+    assert replay(a_record(where="live", seed=None)) == []
+
+
+def test_a_run_that_broke_a_promise_is_shrunk_before_it_is_replayed():
+    broken = a_record(findings=[Finding(16.0, "honest", "503 for a read")])
+    assert replay(broken) == ["bff gameday shrink pricing-hangs --seed 7", *replay(a_record())]

@@ -85,8 +85,12 @@ def _played(day: GameDay, virtual: bool, seed: int, data: Path) -> Record:
 
     if virtual:
         return rehearse(day, seed)
-    click.secho(f"bff: {day.name} takes {day.plan.lasts + day.plan.calm:g} s", fg="bright_black", err=True)
+    _say(f"{day.name} takes {day.plan.lasts + day.plan.calm:g} s")
     return trio.run(perform, day, data, _warn)
+
+
+def _say(line: str) -> None:
+    click.secho(f"bff: {line}", fg="bright_black", err=True)
 
 
 def _warn(line: str) -> None:
@@ -106,6 +110,7 @@ def shrink(name: str, seed: int) -> None:
     except ValueError:
         raise Trouble(f"{day.name} keeps every promise from seed {seed}: there is nothing to shrink") from None
     click.echo(str(plan), nl=False)
+    _say(f"keep it as FILE, and have it again: bff gameday run FILE --virtual --seed {seed}")
 
 
 @gameday.command("report")
