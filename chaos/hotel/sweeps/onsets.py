@@ -76,4 +76,8 @@ ONSETS: Final[Mapping[str, Onset]] = {
         Onset("kept-310s", offset=-0.05, connected=False, age=310.0),
     )
 }
-FOR_PAIRS: Final = ("before", "1ms-in", "reserve")
+FOR_PAIRS: Final = (
+    "before",
+    "1ms-in",
+    *(f"{edge}{side}" for edge in ("reserve", "deadline") for side in ("-1us", "", "+1us")),
+)
