@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
 import trio
@@ -49,13 +50,16 @@ RESERVE_PART: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A request that has passed the gate. `body` is its route's struct, or None; `who` what the gate found out."""
+    """A request that has passed the gate. `body` and `query` are its route's structs, or None; `who` what the gate
+    found out.
+    """
 
     request: Request
     found: Found
     journey: Journey
     who: Pass | Knocked | None
     body: Any
+    query: Any
     deadline_ms: int
 
 
@@ -106,15 +110,16 @@ class Door:
                 return who
             if isinstance(asked, Problem):
                 return asked
+            query = _query(request, found.route, who)
+            if isinstance(query, Problem):
+                return query
             body = await _body(request, found.route, receive)
             if isinstance(body, Problem):
                 return body
             journey = Journey(Trace.parse(request.first(b"traceparent"), self._outside.entropy), timing)
             if isinstance(who, Pass):
                 journey = _on_behalf(who, journey)
-                if found.route.property and who.property is None:
-                    return _invalid("propertyId", "a property is needed")
-            visit = Visit(request, found, journey, who, body, round(seconds * 1000))
+            visit = Visit(request, found, journey, who, body, query, round(seconds * 1000))
             return await self._rooms[found.route.room](visit)
         return Problem(Code.UPSTREAM_TIMEOUT, "there was no answer before the deadline")
 
@@ -169,6 +174,27 @@ def _asked_deadline(request: Request) -> float | Problem:
 
 def _invalid(path: str, message: str) -> Problem:
     return Problem(Code.VALIDATION_FAILED, f"{path}: {message}", errors=(FieldError(path, message),))
+
+
+def _query(request: Request, route: Route, who: Pass | Knocked | None) -> Any:
+    """What the query asks as its route's struct, None where the route has none, or why not.
+
+    What a route does not know is not looked at, and what it knows is asked once: of two, which one was meant?
+    """
+    if route.property and isinstance(who, Pass) and who.property is None:
+        return _invalid("propertyId", "a property is needed")
+    if route.query is None:
+        return None
+    fields: dict[str, str] = {}
+    for name, value in parse_qsl(request.query, keep_blank_values=True):  # which rung 6 has found to be readable
+        if name in fields and name in route.query.__struct_encode_fields__:
+            return _invalid(name, "it is given once")
+        fields[name] = value
+    try:
+        return msgspec.convert(fields, type=route.query, strict=False)
+    except msgspec.ValidationError as error:
+        drift = drift_of(error)
+        return _invalid(drift.path.removeprefix("$."), drift.message)
 
 
 async def _body(request: Request, route: Route, receive: Receive) -> Any:

@@ -23,6 +23,7 @@ from bff.openapi import document
 from bff.ops.listener import Ops
 from bff.ops.readiness import Readiness
 from bff.outside import fraction
+from bff.reads.boards import HOUSEKEEPING, INBOX, MAINTENANCE, Boards
 from bff.reads.dashboard import Dashboard
 from bff.reads.widgets import Whose
 from bff.upstreams.client import Upstreams
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from bff.config import Settings
     from bff.outside import Outside
     from bff.problem import Problem
+    from bff.reads.boards import Board
     from bff.stores.cache import Cache
     from bff.stores.ledger import Ledger
     from bff.stores.tier import SessionTier
@@ -90,6 +92,7 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
     gate = make_gate(told, outside, stores.tier, upstreams, owner)
     sessions = Sessions(gate, upstreams, owner)
     dashboard = Dashboard(upstreams, stores.cache, outside, owner)
+    boards = Boards(upstreams, stores.cache, outside, owner)
     readiness = Readiness(
         outside,
         {"postgres": stores.ledger.ping, "redis-session": stores.tier.ping, "redis-cache": stores.cache.ping},
@@ -98,7 +101,7 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
     readiness.watch(upstreams.breakers)
     meters = Meters()
     ops = Ops(outside, readiness, metrics=meters.shown, tasks=task_tree, token=told.ops_token)
-    app = make_app(outside, gate, _rooms(sessions, dashboard))
+    app = make_app(outside, gate, {**_rooms(sessions, dashboard), **_reads(boards)})
     return House(app, ops.serve, gate, upstreams, pool, readiness, meters)
 
 
@@ -119,9 +122,7 @@ def _rooms(sessions: Sessions, dashboard: Dashboard) -> dict[str, Room]:
         return sessions.in_hand(_passed(visit))
 
     async def show(visit: Visit) -> Answer | Problem:
-        who = _passed(visit)
-        assert who.property is not None, "the route's row asks for it"
-        return await dashboard.answer(Whose(who.claims, who.property), visit.journey, deadline_ms=visit.deadline_ms)
+        return await dashboard.answer(_whose(visit), visit.journey, deadline_ms=visit.deadline_ms)
 
     async def openapi(_: Visit) -> Answer | Problem:
         return contract
@@ -138,6 +139,36 @@ def _rooms(sessions: Sessions, dashboard: Dashboard) -> dict[str, Room]:
         "openapi": openapi,
         "welcome": welcome,
     }
+
+
+def _reads(boards: Boards) -> dict[str, Room]:
+    """Who answers what a desk reads beside its dashboard."""
+
+    def page(board: Board) -> Room:
+        async def show(visit: Visit) -> Answer | Problem:
+            return await boards.board(board, _whose(visit), visit.journey)
+
+        return show
+
+    async def workbench(visit: Visit) -> Answer | Problem:
+        return await boards.workbench(_whose(visit), visit.query.date or None, visit.journey)
+
+    async def folio(visit: Visit) -> Answer | Problem:
+        return await boards.folio(_passed(visit).claims, visit.found.fields["id"], visit.journey)
+
+    return {
+        "workbench": workbench,
+        "housekeeping_board": page(HOUSEKEEPING),
+        "maintenance_board": page(MAINTENANCE),
+        "folio": folio,
+        "alerts": page(INBOX),
+    }
+
+
+def _whose(visit: Visit) -> Whose:
+    who = _passed(visit)
+    assert who.property is not None, "the route's row asks for it"
+    return Whose(who.claims, who.property)
 
 
 def _knocked(visit: Visit) -> Knocked:

@@ -13,13 +13,15 @@ from typing import Any, Final
 import msgspec
 
 from bff.problem import Body
-from bff.routes import ROUTES, Route
+from bff.routes import ID, ROUTES, Route
 
 VERSION: Final = "3.1.0"
 
-# What to send for a field, on a fresh `bff up`, where the schema alone does not say.
+# What to send for a field, on a fresh `bff up`, where the schema alone does not say. An id is named after its segment.
 EXAMPLES: Final[dict[str, Any]] = {
     "propertyId": "resort-praia",
+    "date": "2015-08-15",
+    "folios/{id}": "f-00870",
     "X-Device-Id": "desk-1",
     "X-Deadline-Ms": 800,
     "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
@@ -86,11 +88,17 @@ def _answer(row: Route) -> dict[str, Any]:
 
 
 def _path_fields(row: Route) -> list[dict[str, Any]]:
-    return [_parameter(name, "path", True, {"type": "string"}) for name in re.findall(r"{(\w+)}", row.path)]
+    schema = {"type": "string", "pattern": f"^{ID.pattern}$"}
+    fields = re.findall(r"([\w-]+/{(\w+)})", row.path)
+    return [_parameter(name, "path", True, schema, example) for example, name in fields]
 
 
 def _query(row: Route) -> list[dict[str, Any]]:
-    return [_parameter("propertyId", "query", True, {"type": "string"})] if row.property else []
+    property_id = [_parameter("propertyId", "query", True, {"type": "string"})] if row.property else []
+    asked = msgspec.structs.fields(row.query) if row.query is not None else ()
+    return property_id + [
+        _parameter(field.encode_name, "query", field.required, msgspec.json.schema(field.type)) for field in asked
+    ]
 
 
 def _headers(row: Route) -> list[dict[str, Any]]:
@@ -105,9 +113,10 @@ def _headers(row: Route) -> list[dict[str, Any]]:
     return [proof, *device, *always]
 
 
-def _parameter(name: str, where: str, required: bool, schema: dict[str, Any]) -> dict[str, Any]:
+def _parameter(name: str, where: str, required: bool, schema: dict[str, Any], example: str = "") -> dict[str, Any]:
     parameter = {"name": name, "in": where, "required": required, "schema": schema}
-    return {**parameter, "example": EXAMPLES[name]} if name in EXAMPLES else parameter
+    key = example or name
+    return {**parameter, "example": EXAMPLES[key]} if key in EXAMPLES else parameter
 
 
 _ANSWER_HEADERS: Final = {

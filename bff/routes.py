@@ -2,10 +2,14 @@
 
 A row says how long an answer may take, what the gate asks of whoever comes, and which room answers. Matching is by
 segments, raw: a path is never decoded before it is compared, so that `%2F` cannot become a slash on the way.
+
+What a field of a path holds becomes a segment of an upstream's path, and so it is an id here or there is no such path:
+visible ASCII, no slash, and not `.` or `..`, which no encoding keeps from being taken for a way (RFC 3986, 5.2.4).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,12 +17,22 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from bff.gate.bodies import InHandBody, RefreshBody, SessionBody, SignInBody
+from bff.reads.boards import (
+    AlertsBody,
+    FolioBody,
+    HousekeepingBody,
+    MaintenanceBody,
+    WorkbenchBody,
+    WorkbenchQuery,
+)
 from bff.reads.dashboard import DashboardBody
 
 DASHBOARD_SECONDS: Final = 0.8
 READ_SECONDS: Final = 2.0
 IDENTITY_SECONDS: Final = 3.0
 OTHER_SECONDS: Final = 5.0
+
+ID: Final = re.compile(r"(?!\.{1,2}$)[!-.0-~]{1,128}")
 
 
 class Asks(StrEnum):
@@ -35,7 +49,7 @@ class Route:
 
     `tier` says that the request needs the session tier (rung 7), `urgent` that it is let in while the house is full.
     `body` is the struct that must come, `answer` the one that goes, `status` its status. `property` says that
-    `propertyId` in the query is required.
+    `propertyId` in the query is required, `query` is the struct of what else may be asked there.
     """
 
     method: str
@@ -50,6 +64,7 @@ class Route:
     answer: Any = None
     status: int = 200
     property: bool = False
+    query: Any = None
 
 
 ROUTES: Final = (
@@ -103,6 +118,44 @@ ROUTES: Final = (
         answer=DashboardBody,
         property=True,
     ),
+    Route(
+        "GET",
+        "/v1/workbench",
+        "workbench",
+        READ_SECONDS,
+        "Who comes, who leaves, who is there, and every room, on one day",
+        answer=WorkbenchBody,
+        property=True,
+        query=WorkbenchQuery,
+    ),
+    Route(
+        "GET",
+        "/v1/housekeeping/board",
+        "housekeeping_board",
+        READ_SECONDS,
+        "The rooms to clean",
+        answer=HousekeepingBody,
+        property=True,
+    ),
+    Route(
+        "GET",
+        "/v1/maintenance/board",
+        "maintenance_board",
+        READ_SECONDS,
+        "The things to repair",
+        answer=MaintenanceBody,
+        property=True,
+    ),
+    Route("GET", "/v1/folios/{id}", "folio", READ_SECONDS, "A guest's account", answer=FolioBody),
+    Route(
+        "GET",
+        "/v1/alerts",
+        "alerts",
+        READ_SECONDS,
+        "What wants attention",
+        answer=AlertsBody,
+        property=True,
+    ),
     Route("GET", "/openapi.json", "openapi", OTHER_SECONDS, "This contract", gate=Asks.NOTHING),
     Route("GET", "/", "welcome", OTHER_SECONDS, "What this is", gate=Asks.NOTHING),
 )
@@ -142,8 +195,11 @@ def _match(pattern: str, path: str) -> dict[str, str] | None:
         return None
     fields: dict[str, str] = {}
     for want, have in zip(mine, theirs, strict=True):
-        if want.startswith("{") and have:
-            fields[want[1:-1]] = unquote(have)
-        elif want != have:
+        if not want.startswith("{"):
+            if want != have:
+                return None
+        elif ID.fullmatch(name := unquote(have)):
+            fields[want[1:-1]] = name
+        else:
             return None
     return fields

@@ -23,10 +23,11 @@ import trio
 from bff.facts import DashboardServed, WidgetServed
 from bff.model import Answer
 from bff.outside import rfc3339
-from bff.reads.freshness import Remembered, Shown, fresh, remembered, shown, to_keep
+from bff.reads.freshness import Shown, shown, to_keep
+from bff.reads.looking import Memory, keep, leave_at, patience
 from bff.reads.widgets import WIDGETS, Whose
 from bff.upstreams.client import Got, Missed, settled
-from nurseries import Full, detached, fan_out, remaining, required, tell, within
+from nurseries import fan_out, remaining, required, tell
 
 if TYPE_CHECKING:
     from bff.outside import Outside
@@ -35,10 +36,7 @@ if TYPE_CHECKING:
     from bff.upstreams.client import Journey, Upstreams
     from nurseries import Outcome, Owner
 
-RESERVE = 0.03  # seconds kept to compose and send: measured under load, see `make bench`
-RESERVE_PART = 0.2  # of a deadline so short that RESERVE would be most of it
-CACHE_PART = 0.1  # of the deadline: the longest that the cache is waited for
-KEEP_SECONDS = 1.0  # the longest that writing to the cache goes on after the answer
+KEPT = tuple(widget for widget in WIDGETS if widget.cached)
 
 
 class WidgetBody(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -73,64 +71,35 @@ class Dashboard:
         """The dashboard of `whose` property, at the deadline around this call at the latest, whatever breaks."""
         began = trio.current_time()
         left = required("dashboard")
-        until = began + left - min(RESERVE, left * RESERVE_PART)
-        looking = _Look(self, whose, journey, CACHE_PART * left)
-        outcomes = await fan_out(looking.children(), until=until, owner=self.owner)
+        looking = _Look(self, whose, journey, left)
+        outcomes = await fan_out(looking.children(), until=leave_at(left), owner=self.owner)
         answer, entries = looking.composed(outcomes, deadline_ms)
-        if entries:
-            self._keep(entries)
+        keep(self.cache, self.owner, entries)
         tell(DashboardServed(looking.partial, trio.current_time() - began, max(0.0, -remaining())))
         return answer
-
-    def _keep(self, entries: list[Entry]) -> None:
-        async def put() -> None:
-            await self.cache.put_many(entries)
-
-        try:
-            detached("keep widgets", self.owner, put, seconds=KEEP_SECONDS)
-        except Full:  # keeping is a favour to the next reader: the answer has what it needs
-            return
 
 
 class _Look:
     """One dashboard being composed."""
 
-    def __init__(self, room: Dashboard, whose: Whose, journey: Journey, patience: float) -> None:
+    def __init__(self, room: Dashboard, whose: Whose, journey: Journey, left: float) -> None:
         self.room = room
         self.whose = whose
         self.journey = journey
         self.common = journey.fields()
-        self.patience = patience
-        self.memory: dict[str, Remembered] = {}
-        self.looked_up = trio.Event()
+        self.memory = Memory(room.cache, whose, KEPT, journey, seconds=patience(left))
         self.partial = False
 
     def children(self) -> dict[str, Any]:
         """The cache, and a child per widget."""
         asking = {widget.name: _Asking(self, widget) for widget in WIDGETS}
-        return {"cache": self.look_up, **asking}
-
-    async def look_up(self) -> None:
-        """Everything that is kept for this desk, in one round trip, within the patience one has for it."""
-        kept = [widget for widget in WIDGETS if widget.cached]
-        began = trio.current_time()
-        try:
-            with within(self.patience):
-                found = await self.room.cache.get_many([widget.key(self.whose) for widget in kept])
-                for widget, answer in zip(kept, found, strict=True):
-                    memory = remembered(widget, answer, self.whose.claims.tenant)
-                    if memory is not None:
-                        self.memory[widget.name] = memory
-        finally:
-            self.looked_up.set()
-            self.journey.timing.add("cache", trio.current_time() - began)
+        return {"cache": self.memory.look_up, **asking}
 
     async def ask(self, widget: Widget) -> Got | Missed | None:
         """The answer for one widget; None where what is kept is fresh."""
         if widget.fresh:
-            with within(self.patience):
-                await self.looked_up.wait()
-            if fresh(widget, self.memory.get(widget.name), self.room.outside.now()):
+            await self.memory.looked_up()
+            if self.memory.fresh(widget, self.room.outside.now()):
                 return None
         return await self.room.upstreams.ask(widget.call(self.whose), self.journey, self.common)
 
@@ -141,7 +110,7 @@ class _Look:
         now = self.room.outside.now()
         for widget in WIDGETS:
             result = settled(outcomes[widget.name])
-            memory = self.memory.get(widget.name)
+            memory = self.memory.known.get(widget.name)
             sight = shown(widget, result, memory, now)
             self._place(widget, sight, bodies)
             entry = to_keep(widget, self.whose, result, memory, now)

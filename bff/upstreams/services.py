@@ -77,11 +77,13 @@ PROPERTY: Final = _reads("property", "property", "/properties/{pid}", stay.Prope
 ARRIVALS: Final = _reads("reservation", "arrivals", "/properties/{pid}/arrivals", stay.Stays)
 DEPARTURES: Final = _reads("reservation", "departures", "/properties/{pid}/departures", stay.Stays)
 IN_HOUSE: Final = _reads("reservation", "inHouse", "/properties/{pid}/inHouse", stay.Stays)
+WORKBENCH: Final = _reads("reservation", "workbench", "/properties/{pid}/workbench", stay.Workbench)
 OCCUPANCY: Final = _reads("inventory", "occupancy", "/properties/{pid}/occupancy", stay.Occupancy)
 RATE_SNAPSHOT: Final = _reads("pricing", "rateSnapshot", "/properties/{pid}/rates", money.Rates)
 HOUSEKEEPING_BOARD: Final = _reads("housekeeping", "board", "/properties/{pid}/board", rooms.HousekeepingBoard)
 MAINTENANCE_BOARD: Final = _reads("maintenance", "board", "/properties/{pid}/board", rooms.MaintenanceBoard)
 FOLIO_SUMMARY: Final = _reads("billing", "folioSummary", "/properties/{pid}/folios", money.FolioSummary)
+FOLIO: Final = _reads("billing", "folio", "/folios/{id}", money.Folio)
 INBOX: Final = _reads("notification", "inbox", "/properties/{pid}/alerts", signals.Inbox)
 CURSOR: Final = _reads("sync", "cursor", "/devices/{did}/cursor", signals.Cursor)
 KPIS: Final = _reads("analytics", "kpis", "/properties/{pid}/kpis", money.Kpis)
@@ -98,11 +100,13 @@ OPERATIONS: Final = (
     ARRIVALS,
     DEPARTURES,
     IN_HOUSE,
+    WORKBENCH,
     OCCUPANCY,
     RATE_SNAPSHOT,
     HOUSEKEEPING_BOARD,
     MAINTENANCE_BOARD,
     FOLIO_SUMMARY,
+    FOLIO,
     INBOX,
     CURSOR,
     KPIS,

@@ -61,11 +61,13 @@ OPERATION_ROWS = """
     reservation      arrivals      GET     /properties/{}/arrivals
     reservation      departures    GET     /properties/{}/departures
     reservation      inHouse       GET     /properties/{}/inHouse
+    reservation      workbench     GET     /properties/{}/workbench
     inventory        occupancy     GET     /properties/{}/occupancy
     pricing          rateSnapshot  GET     /properties/{}/rates
     housekeeping     board         GET     /properties/{}/board
     maintenance      board         GET     /properties/{}/board
     billing          folioSummary  GET     /properties/{}/folios
+    billing          folio         GET     /folios/{}
     notification     inbox         GET     /properties/{}/alerts
     sync             cursor        GET     /devices/{}/cursor
     analytics        kpis          GET     /properties/{}/kpis
@@ -73,13 +75,18 @@ OPERATION_ROWS = """
 """
 
 ROUTE_ROWS = """
-    POST    /v1/session          3.0
-    GET     /v1/session          2.0
-    POST    /v1/session/refresh  3.0
-    DELETE  /v1/session          5.0
-    GET     /v1/dashboard        0.8
-    GET     /openapi.json        5.0
-    GET     /                    5.0
+    POST    /v1/session             3.0
+    GET     /v1/session             2.0
+    POST    /v1/session/refresh     3.0
+    DELETE  /v1/session             5.0
+    GET     /v1/dashboard           0.8
+    GET     /v1/workbench           2.0
+    GET     /v1/housekeeping/board  2.0
+    GET     /v1/maintenance/board   2.0
+    GET     /v1/folios/{id}         2.0
+    GET     /v1/alerts              2.0
+    GET     /openapi.json           5.0
+    GET     /                       5.0
 """
 
 TOXICS = (

@@ -68,3 +68,25 @@ def test_every_parameter_but_the_proof_has_an_example(doc):
         if "example" not in one
     }
     assert without == {"DPoP"}
+
+
+def test_what_a_query_may_ask_comes_from_the_route_s_struct_and_what_a_path_holds_from_its_fields(doc):
+    def parameters(path, where):
+        said = doc["paths"][path]["get"]["parameters"]
+        return {one["name"]: (one["required"], one["schema"]) for one in said if one["in"] == where}
+
+    asked = parameters("/v1/workbench", "query")
+    assert asked["propertyId"] == (True, {"type": "string"})
+    assert asked["date"] == (False, {"type": "string", "format": "date"})
+    required, schema = parameters("/v1/folios/{id}", "path")["id"]
+    assert required and schema["type"] == "string"
+    for name, there in {"f-00870": True, "..": False, ".": False, "...": True, "a/b": False, "": False}.items():
+        assert bool(re.search(schema["pattern"], name)) is there
+
+
+def test_the_example_of_a_folio_is_one_of_the_first_property_s_guests_in_the_house(doc):
+    from chaos.hotel.estate.hotel import build_hotel
+
+    said = doc["paths"]["/v1/folios/{id}"]["get"]["parameters"]
+    (example,) = [one["example"] for one in said if one["in"] == "path"]
+    assert example in {stay.folio_id for stay in build_hotel().properties[0].present()}

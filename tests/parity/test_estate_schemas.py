@@ -38,7 +38,9 @@ def ask(estate, operation, fields, operator, body=None):
 
 
 def about(operator, house):
-    return {"operator": operator.operator_id, "tenant": operator.tenant_id, "pid": house, "did": "desk-1"}
+    guest, *_ = HOTEL.by_property[house].present()
+    ids = {"pid": house, "did": "desk-1", "id": guest.folio_id}
+    return {"operator": operator.operator_id, "tenant": operator.tenant_id, **ids}
 
 
 def named(desk):

@@ -6,6 +6,7 @@ import trio
 from bff.gate.session import Sessions
 from bff.gate.standing import Ended
 from bff.reads.dashboard import Dashboard
+from bff.reads.looking import keep
 from chaos.hotel.sweeps.leaving import LeavingCase, LeavingSweep, checkpoints
 from chaos.hotel.sweeps.tries import TRIES
 from chaos.sweep import sliced
@@ -69,14 +70,12 @@ def test_a_place_that_is_not_given_back_is_found(account_of, monkeypatch):
 
 
 def test_a_task_that_goes_on_for_nobody_is_found(account_of, monkeypatch):
-    keep = Dashboard._keep
-
-    def forgetful(self, entries):
-        keep(self, entries)
-        self.owner.start(trio.sleep_forever, name="forgotten")
+    def forgetful(cache, owner, entries):
+        keep(cache, owner, entries)
+        owner.start(trio.sleep_forever, name="forgotten")
 
     checkpoints()  # of the server as it should be
-    monkeypatch.setattr(Dashboard, "_keep", forgetful)
+    monkeypatch.setattr("bff.reads.dashboard.keep", forgetful)
     (error,) = first_errors(account_of, LeavingCase("dashboard-cold", "reset", 40))
     assert "forgotten" in error
 

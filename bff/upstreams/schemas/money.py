@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -47,6 +48,28 @@ class FolioSummary(msgspec.Struct, frozen=True, rename="camel"):
     open: int
     balance_minor: int
     folios: tuple[FolioLine, ...]
+
+
+class Posting(msgspec.Struct, frozen=True, rename="camel"):
+    """One line of a folio; below zero it is money that came, or went back."""
+
+    id: Id
+    amount_minor: int
+    description: str
+    at: Annotated[datetime.datetime, msgspec.Meta(tz=True)]
+
+
+class Folio(msgspec.Struct, frozen=True, rename="camel"):
+    """billing-service: one guest's account, the eldest line first."""
+
+    tenant_id: Id
+    id: Id
+    property_id: Id
+    reservation_id: Id
+    guest: str
+    currency: str
+    balance_minor: int
+    lines: tuple[Posting, ...]
 
 
 class Tile(msgspec.Struct, frozen=True):

@@ -48,6 +48,27 @@ class Stays(msgspec.Struct, frozen=True, rename="camel"):
     items: tuple[Reservation, ...]
 
 
+class Room(msgspec.Struct, frozen=True, rename="camel"):
+    """One room of the house, and the lock at its door."""
+
+    id: Id
+    number: str
+    lock_id: Id
+    status: str
+
+
+class Workbench(msgspec.Struct, frozen=True, rename="camel"):
+    """reservation-service: all of one day in one house."""
+
+    tenant_id: Id
+    property_id: Id
+    date: Date
+    arrivals: tuple[Reservation, ...]
+    departures: tuple[Reservation, ...]
+    in_house: tuple[Reservation, ...]
+    rooms: tuple[Room, ...]
+
+
 class Occupancy(msgspec.Struct, frozen=True, rename="camel"):
     """inventory-service: how full the house is."""
 

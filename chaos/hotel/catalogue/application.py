@@ -101,6 +101,10 @@ APPLICATION: Final = Section(
                 "tests/reads/test_outage.py"
                 "::test_two_tenants_with_the_same_property_operator_and_device_never_meet_in_the_cache",
                 "tests/reads/test_outage.py::test_another_tenant_s_answer_under_our_key_is_a_miss_and_not_data",
+                "tests/reads/test_boards_asked.py::test_who_sees_one_property_sees_nothing_of_the_other_one_f30",
+                "tests/reads/test_boards_asked.py"
+                "::test_a_folio_of_another_tenant_or_property_reads_as_one_that_never_was_f30",
+                "tests/reads/test_boards_asked.py::test_two_tenants_with_the_same_property_never_meet_in_what_is_kept_f30",
                 "tests/gate/test_standing.py::test_an_answer_about_another_tenant_says_nothing_f30",
                 "tests/gate/test_session.py::test_a_token_that_says_otherwise_than_its_answer_is_handed_to_nobody_f30",
                 "tests/parity/test_cache.py::test_a_tenant_never_gets_another_s_f30",

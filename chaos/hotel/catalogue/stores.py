@@ -37,6 +37,8 @@ STORES: Final = Section(
                 "::test_without_the_cache_tier_every_widget_is_asked_for_and_the_dashboard_is_whole",
                 "tests/reads/test_stores_fail.py::test_a_cache_that_hangs_and_a_service_that_fails_are_still_in_time",
                 "tests/reads/test_outage.py::test_a_cache_client_that_ignores_its_cancellation_holds_no_widget_back",
+                "tests/reads/test_boards.py"
+                "::test_without_the_cache_tier_every_read_is_whole_and_an_outage_is_one_at_once_f17",
                 "tests/ops/test_readiness.py::test_without_the_cache_tier_it_is_ready_and_says_degraded_f17",
                 "tests/parity/test_cache.py::test_down_means_miss_and_what_was_kept_is_there_again_afterwards_f17",
             ),
@@ -54,6 +56,7 @@ STORES: Final = Section(
             tests=(
                 "tests/reads/test_stores_fail.py"
                 "::test_without_the_session_tier_reads_go_on_and_a_replayed_proof_is_still_refused",
+                "tests/reads/test_boards.py::test_without_the_session_tier_every_read_goes_on_f18",
                 "tests/gate/test_ladder.py"
                 "::test_with_the_tier_gone_a_read_goes_on_and_its_proof_is_still_used_up_f18_f28",
                 "tests/gate/test_session.py::test_with_the_tier_gone_signing_in_goes_on_f18",

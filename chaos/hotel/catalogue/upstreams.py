@@ -15,6 +15,16 @@ KEPT: Final = (
 LAST_KEPT: Final = (
     "tests/reads/test_outage.py::test_in_an_outage_the_last_answer_that_came_is_shown_and_its_own_age_counts"
 )
+READ_FAILS: Final = (
+    "tests/reads/test_boards.py::test_a_service_fails_and_its_read_says_so_exactly_and_in_time_or_shows_what_was_kept"
+)
+BOARD_KEPT: Final = (
+    "tests/reads/test_boards.py::test_a_board_is_stale_to_the_last_millisecond_of_its_keep_and_then_a_problem"
+)
+SHARED: Final = (
+    "tests/reads/test_boards.py"
+    "::test_what_a_dashboard_has_seen_is_what_a_board_shows_in_an_outage_and_the_other_way_round"
+)
 SPARED: Final = "tests/reads/test_outage.py::test_a_fresh_answer_spares_a_service_that_fails_from_being_asked"
 
 
@@ -86,6 +96,12 @@ UPSTREAMS: Final = Section(
             metric=calls("reservation"),
             severity=Severity.P1,
             fixtures=_fails("reservation"),
+            tests=(
+                EACH_SERVICE,
+                READ_FAILS,
+                "tests/reads/test_boards.py::test_metadata_that_is_there_makes_no_workbench_without_reservation_f4",
+            ),
+            gap="check-in, check-out, rooms",
         ),
         Row(
             id="F-5",
@@ -125,8 +141,8 @@ UPSTREAMS: Final = Section(
             metric=calls("housekeeping"),
             severity=Severity.P2,
             fixtures=_fails("housekeeping"),
-            tests=(EACH_SERVICE, KEPT, LAST_KEPT),
-            gap="the board's own route, transitions",
+            tests=(EACH_SERVICE, KEPT, LAST_KEPT, READ_FAILS, BOARD_KEPT, SHARED),
+            gap="transitions",
         ),
         Row(
             id="F-8",
@@ -138,8 +154,8 @@ UPSTREAMS: Final = Section(
             metric=calls("maintenance"),
             severity=Severity.P2,
             fixtures=_fails("maintenance"),
-            tests=(EACH_SERVICE, KEPT, LAST_KEPT),
-            gap="the board's own route, transitions",
+            tests=(EACH_SERVICE, KEPT, LAST_KEPT, READ_FAILS, BOARD_KEPT, SHARED),
+            gap="transitions",
         ),
         Row(
             id="F-9",
@@ -151,7 +167,7 @@ UPSTREAMS: Final = Section(
             metric=calls("billing"),
             severity=Severity.P2,
             fixtures=(*_fails("billing"), Inject("billing", "lose-answer")),
-            tests=(EACH_SERVICE,),
+            tests=(EACH_SERVICE, READ_FAILS),
             gap="charges",
         ),
         Row(
@@ -194,8 +210,11 @@ UPSTREAMS: Final = Section(
                 KEPT,
                 LAST_KEPT,
                 "tests/reads/test_outage.py::test_a_breaker_that_is_open_leaves_a_kept_answer_to_be_shown",
+                READ_FAILS,
+                BOARD_KEPT,
+                SHARED,
             ),
-            gap="the inbox's own route, acknowledging",
+            gap="acknowledging",
         ),
         Row(
             id="F-13",
@@ -243,6 +262,7 @@ UPSTREAMS: Final = Section(
             ),
             tests=(
                 EACH_SERVICE,
+                READ_FAILS,
                 "tests/upstreams/test_client.py::test_drift_names_the_field_and_none_of_what_was_in_it",
                 "tests/gate/test_session.py::test_an_answer_of_iam_s_that_is_not_what_it_should_be_is_drift_f15_f30",
                 "tests/gate/test_jwks.py::test_a_set_with_nothing_to_use_is_drift_and_what_was_known_holds",
@@ -258,7 +278,13 @@ UPSTREAMS: Final = Section(
             metric=calls("property"),
             severity=Severity.P3,
             fixtures=_fails("property"),
-            tests=(EACH_SERVICE, KEPT, SPARED),
+            tests=(
+                EACH_SERVICE,
+                KEPT,
+                SPARED,
+                "tests/reads/test_boards.py::test_without_its_house_s_metadata_a_workbench_is_whole_and_says_so_f16",
+                "tests/reads/test_boards.py::test_fresh_metadata_is_not_asked_for_and_is_shared_with_the_dashboard_f16",
+            ),
         ),
     ),
 )

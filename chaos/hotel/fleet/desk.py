@@ -26,12 +26,16 @@ RENEW_BEFORE: Final = 60.0  # seconds before the access token ends
 
 
 class Refused(Exception):
-    """The server answered with a problem, or not at all (`status` 0); the text is one line for a person."""
+    """The server answered with a problem, or not at all (`status` 0); the text is one line for a person.
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    `problem` is the whole document, where one came.
+    """
+
+    def __init__(self, status: int, code: str, detail: str, problem: Mapping[str, Any] | None = None) -> None:
         super().__init__(f"{code}: {detail}")
         self.status = status
         self.code = code
+        self.problem: Mapping[str, Any] = problem or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Session(msgspec.Struct, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One dashboard as it came: `took` seconds from asking to reading it all; `timing` its `Server-Timing`."""
+    """One read as it came: `took` seconds from asking to reading it all; `timing` its `Server-Timing`."""
 
     body: Mapping[str, Any]
     took: float
@@ -98,12 +102,16 @@ class Desk:
     async def dashboard(self, property_id: str | None = None, *, deadline_ms: int | None = None) -> Seen:
         """The dashboard of a property, the session's first where none is said. Raises `Refused`."""
         assert self.session is not None, "sign in first"
+        chosen = property_id or self.session.properties[0]["id"]
+        return await self.get("/v1/dashboard", {"propertyId": chosen}, deadline_ms=deadline_ms)
+
+    async def get(self, path: str, params: dict[str, str] | None = None, *, deadline_ms: int | None = None) -> Seen:
+        """What is there at `path`, with tokens that are renewed in time. Raises `Refused`."""
         if self._outside.now() >= self._renew_at:
             await self.renew()
-        chosen = property_id or self.session.properties[0]["id"]
         began = trio.current_time()
         headers = {} if deadline_ms is None else {"x-deadline-ms": str(deadline_ms)}
-        answer = await self.ask("GET", "/v1/dashboard", params={"propertyId": chosen}, headers=headers)
+        answer = await self.ask("GET", path, params=params, headers=headers)
         took = trio.current_time() - began
         return Seen(answer.json(), took, answer.headers.get("server-timing", ""))
 
@@ -153,6 +161,6 @@ def _accepted(answer: httpx.Response) -> httpx.Response:
         return answer
     try:
         problem = answer.json()
-        raise Refused(answer.status_code, problem["code"], problem["detail"])
+        raise Refused(answer.status_code, problem["code"], problem["detail"], problem)
     except (ValueError, KeyError, TypeError):
         raise Refused(answer.status_code, str(answer.status_code), "an answer that is no problem document") from None
