@@ -27,17 +27,19 @@ check: $(READY)
 	$(BIN)/flake8 bff nurseries chaos tests
 	$(BIN)/lint-imports
 
-# The kit is traced, and no branch of it is left untried; the rest is not traced, and stays fast. Where CI is set, each
-# virtual test runs twice, and fails where the two runs differ.
+# The kit is traced, and no branch of it is left untried. What is live has deadlines of real time, and the machine to
+# itself. Where CI is set, each virtual test runs twice, and fails where the two runs differ.
 test: check
 	$(BIN)/pytest tests/nurseries --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(BIN)/pytest --ignore=tests/nurseries $(CORES)
+	$(BIN)/pytest tests/live
+	$(BIN)/pytest --ignore=tests/nurseries --ignore=tests/live $(CORES)
 
 bench: $(READY)
 	@$(BIN)/python -m chaos.hotel.bench
 
 soak: $(READY)
-	$(BIN)/pytest -m "soak or not soak" --determinism=double $(CORES)
+	$(BIN)/pytest tests/live -m "soak or not soak"
+	$(BIN)/pytest --ignore=tests/live -m "soak or not soak" --determinism=double $(CORES)
 
 # Needs uv; the lock names no registry host.
 lock:
