@@ -7,16 +7,16 @@ import signal
 HURRY = """
 plan        A thief in a hurry, at two servers
 owner       security
-lasts       5, then 5 of calm
+lasts       4, then 4 of calm
 work        looks desks=2 every=0.5
 work        thief every=0.2
 work        auditor every=0.3
 fault       redis-session failover from 0.5
 fault       pricing status code=500 from 1 until 2
-fault       redis-session kill from 2 until 3.5
+fault       redis-session kill from 2 until 3
 always      in-time honest answered exactly-once no-stranger
 eventually  whole within 4
-eventually  counted within 5
+eventually  counted within 4
 """
 
 
@@ -47,9 +47,9 @@ def test_a_thief_at_two_real_servers_gets_no_more_than_the_contract_says_and_it_
 
 
 def test_a_game_day_that_is_interrupted_heals_what_it_broke_and_leaves_no_server_behind(hotel, bff, tmp_path):
-    long = HURRY.replace("lasts       5", "lasts       300").replace("until 2", "until 290")
+    long = HURRY.replace("lasts       4", "lasts       300").replace("until 2", "until 290")
     begun = bff("gameday", "run", written(tmp_path, long), "--no-record", "--data", hotel.data)
-    assert "takes 305 s" in begun.line("stderr")
+    assert "takes 304 s" in begun.line("stderr")
     in_force = {}
     while "pricing" not in in_force:
         in_force = json.loads(hotel.run("chaos", "list", "--json")[1])

@@ -6,7 +6,7 @@ from chaos.hotel.sweeps import SWEEPS
 from chaos.sim.trace import KEPT, Trace, first_difference, keeping
 from chaos.sweep import sliced
 
-CASES = 40
+CASES = 24
 
 
 @pytest.mark.parametrize("name", SWEEPS)
