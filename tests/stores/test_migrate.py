@@ -69,11 +69,12 @@ async def test_who_waits_for_another_migration_leaves_at_its_deadline(database, 
 
     async def hold():
         connection = await asyncpg.connect(database.admin)
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+        try:
+            await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
             held.set()
             await done
-        await connection.close()
+        finally:
+            connection.terminate()
 
     async with trio.open_nursery() as nursery:
         with trio.fail_after(10):
