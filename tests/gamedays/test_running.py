@@ -116,7 +116,10 @@ def test_a_plan_that_cannot_be_played_is_one_line_and_exit_2(run, written, text,
 
 def test_a_game_day_there_is_not_is_one_line(run):
     code, _, err = run("run", "no-such-day", "--virtual")
-    assert code == 2 and "no-such-day cannot be read" in err
+    assert (code, err) == (
+        2,
+        f"bff: no game-day is called 'no-such-day', and no file: there are {', '.join(game_days())}\n",
+    )
 
 
 def test_without_a_hotel_a_live_run_is_one_line(run, written, tmp_path):

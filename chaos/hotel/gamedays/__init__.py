@@ -18,7 +18,7 @@ from chaos.history import Moment
 from chaos.hotel.checks.promises import ALWAYS, EVENTUALLY
 from chaos.hotel.fleet.works import looks, shifts
 from chaos.hotel.stage import HotelStage
-from chaos.plan import Plan, read_plan
+from chaos.plan import BadPlan, Plan, read_plan
 from chaos.play import Cast
 
 Figures = Callable[[Sequence[Moment]], Mapping[str, "float | int | str"]]
@@ -59,7 +59,11 @@ def everybody() -> Cast[HotelStage]:
 def find(name: str) -> GameDay:
     """A game-day by its name, or a plan by its file. Raises `BadPlan`."""
     there = game_days()
-    return there[name] if name in there else replace(_planned(Path(name)), given=name)
+    if name in there:
+        return there[name]
+    if not Path(name).exists():
+        raise BadPlan(f"no game-day is called {name!r}, and no file: there are {', '.join(there)}")
+    return replace(_planned(Path(name)), given=name)
 
 
 def _exercises() -> list[GameDay]:
