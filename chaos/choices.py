@@ -13,6 +13,7 @@ few decisions that make it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Final, Protocol
@@ -35,7 +36,7 @@ class Choices(Protocol):
         ...
 
 
-class _Recorded:
+class _Recorded(ABC):
     """What all of them have in common."""
 
     def __init__(self) -> None:
@@ -50,8 +51,9 @@ class _Recorded:
         self.options.append(options)
         return chosen
 
+    @abstractmethod
     def _decide(self, options: int) -> int:
-        raise NotImplementedError
+        """Of more than one."""
 
 
 class Drawn(_Recorded):

@@ -5,6 +5,7 @@ still breaks takes its place; so the result always breaks, whatever the question
 
     fewest          items of a sequence: none, halves, quarters, at last each alone (Zeller's ddmin, by complements)
     shrink_plan     faults, works, promises, then the numbers of each, until nothing more gives way
+    shrink_break    the same, for the checks that a plan was found to break
     shrink_schedule decisions of a schedule that are not the plain one
 
 Numbers are bisected, which finds the least one where more of it breaks more. Where it does not, the result is smaller
@@ -21,9 +22,12 @@ import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from chaos.plan import BadPlan, Plan, Work
+
+if TYPE_CHECKING:
+    from chaos.history import Finding
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
@@ -129,6 +133,17 @@ def shrink_plan(plan: Plan, breaks: Callable[[Plan], bool], *, most: int = 200) 
     while (smaller := _Shrinking(plan, tries).once()) != plan:
         plan = smaller
     return plan
+
+
+def shrink_break(
+    plan: Plan, found: Sequence[Finding], findings: Callable[[Plan], Sequence[Finding]], *, most: int = 200
+) -> Plan:
+    """The smallest plan of whose `findings` one is of a check that `found` something in `plan`: another break is none.
+
+    Raises `ValueError` where `plan` breaks none of those checks any more.
+    """
+    broken = {finding.check for finding in found}
+    return shrink_plan(plan, lambda smaller: any(one.check in broken for one in findings(smaller)), most=most)
 
 
 class _Shrinking:

@@ -51,7 +51,7 @@ from chaos.toxics import Toxic, split
 from nurseries import OwnedTaskFailed, listening
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from bff.outside import Connect
     from chaos.hotel.estate import hotel as day
@@ -201,12 +201,18 @@ class World:
         """
         self.heal()
         await self.quiet()
-        assert not (bugs := [fact for fact in self.facts if isinstance(fact, BUGS)]), f"told: {bugs}"
+        no_bugs(self.facts)
         for client in self._clients:
             await client.aclose()
         for server in self.servers.values():
             await server.end()
         await self.quiet()  # by now nobody is left who could want anything of the estate
+
+
+def no_bugs(facts: Iterable[object]) -> None:
+    """Raises `AssertionError` for what only a mistake of ours can have caused."""
+    bugs = [fact for fact in facts if isinstance(fact, BUGS)]
+    assert not bugs, f"told: {bugs}"
 
 
 @asynccontextmanager

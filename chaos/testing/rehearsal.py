@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from chaos.play import play
-from chaos.shrink import shrink_plan
+from chaos.shrink import shrink_break
 from chaos.sim.watch import Watch
 
 if TYPE_CHECKING:
+    from chaos.history import Finding
     from chaos.plan import Plan
     from chaos.play import Cast, Played
 
@@ -42,16 +43,14 @@ def smallest(plan: Plan, theatre: Theatre, played: Played, *, seed: int) -> Plan
     A plan that ends in an error broke something else, and is none. Raises `ValueError` where `plan` itself breaks
     none of them any more.
     """
-    broken = {finding.check for finding in played.findings}
 
-    def breaks(candidate: Plan) -> bool:
+    def findings(candidate: Plan) -> Sequence[Finding]:
         try:
-            again = rehearse(candidate, theatre, seed=seed, runs=Watch().simulate)
+            return rehearse(candidate, theatre, seed=seed, runs=Watch().simulate).findings
         except Exception:
-            return False
-        return any(finding.check in broken for finding in again.findings)
+            return ()
 
-    return shrink_plan(plan, breaks, most=TRIES)
+    return shrink_break(plan, played.findings, findings, most=TRIES)
 
 
 def findings_of(played: Played) -> str:

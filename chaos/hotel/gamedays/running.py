@@ -26,7 +26,7 @@ from chaos.hotel.stage import live_stage, virtual_stage
 from chaos.hotel.world import open_world
 from chaos.play import Played, play
 from chaos.record import Record, thinned
-from chaos.shrink import shrink_plan
+from chaos.shrink import shrink_break
 from chaos.sim.clock import simulate
 from chaos.sim.trace import Trace
 
@@ -81,12 +81,8 @@ def shrunk(day: GameDay, seed: int) -> Plan:
 
     Raises `ValueError` where that breaks none.
     """
-    broken = {finding.check for finding in rehearsed(day, day.plan, seed).played.findings}
-
-    def breaks(plan: Plan) -> bool:
-        return any(finding.check in broken for finding in rehearsed(day, plan, seed).played.findings)
-
-    return shrink_plan(day.plan, breaks)
+    found = rehearsed(day, day.plan, seed).played.findings
+    return shrink_break(day.plan, found, lambda plan: rehearsed(day, plan, seed).played.findings)
 
 
 async def perform(day: GameDay, data: Path, warn: Callable[[str], None]) -> Record:

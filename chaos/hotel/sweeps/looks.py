@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Final
 import trio
 from trio.testing import MockClock
 
-from bff.facts import AppFailed, ConnectionClosed, DashboardServed, Surprised, UpstreamCalled
+from bff.facts import ConnectionClosed, DashboardServed, UpstreamCalled
 from chaos.hotel.checks.answers import DEADLINE_MS, TABLE
 from chaos.hotel.sweeps.expected import Expected, Heard, Situation, expected, heard, untouched
 from chaos.hotel.sweeps.onsets import Anchor, Onset
-from chaos.hotel.world import World, open_world
+from chaos.hotel.world import World, no_bugs, open_world
 from chaos.sim.clock import simulate
 from chaos.toxics import Hang
-from nurseries import OwnedTaskFailed
 
 if TYPE_CHECKING:
     from chaos.hotel.fleet.desk import Desk, Seen
@@ -35,7 +34,6 @@ RENEW_EVERY: Final = 250.0  # seconds: so that no token grows old while iam fail
 IDLE: Final = 30.0  # after so long no connection is kept
 FIT: Final = frozenset({"stale", "idle", "crowded out"})  # why a connection that nobody uses may be closed
 BESIDES: Final = frozenset({"status", "jwks", "refresh"})  # operations that the server may call for itself
-BUGS: Final = (AppFailed, Surprised, OwnedTaskFailed)
 SERVICES: Final = tuple(dict.fromkeys(row.service for row in TABLE.values()))
 DEADLINE: Final = DEADLINE_MS / 1000
 
@@ -174,8 +172,7 @@ class Looks:
     def no_bugs(self, began: int) -> None:
         """Raises `AssertionError` for a bug that was told since then, or a dashboard that was composed too late."""
         told = self.world.facts[began:]
-        bugs = [fact for fact in told if isinstance(fact, BUGS)]
-        assert not bugs, f"told: {bugs}"
+        no_bugs(told)
         late = [fact.late for fact in told if isinstance(fact, DashboardServed) and fact.late]
         assert not late, f"composed {late} s after the deadline"
 
