@@ -6,7 +6,7 @@ finish, and goes. `kill` is what kill -9 does: in this very moment its connectio
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -98,9 +98,10 @@ async def run_instance(
     stores: Stores,
     network: Network,
     *,
+    ended: Callable[[], None] = lambda: None,
     task_status: trio.TaskStatus[Instance] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Put a server together, let it listen at `name`, and return when it has ended."""
+    """Put a server together, let it listen at `name`, and return when it has ended; `ended` is called then."""
     over = trio.Event()
     try:
         with trio.CancelScope() as scope:
@@ -114,6 +115,7 @@ async def run_instance(
                     task_status.started(instance)
                     await instance.live(connections)
     finally:
+        ended()
         over.set()
 
 

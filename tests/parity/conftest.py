@@ -1,6 +1,10 @@
 """Two worlds behind one port: a test that takes `tier`, `cache` or `ledger` runs in memory and on the real store.
 
 A state machine is no Trio task and steps both at once: it takes `worlds`, and each runs in a thread of its own.
+
+A test in which time goes by (`faults.time_goes_by`) takes `clock` itself, too: in memory time is virtual, and the real
+ledger's rows are made older. What another process would see is seen by another line (`faults.beside`). A ledger is
+empty at the beginning of each test.
 """
 
 import itertools
@@ -8,7 +12,9 @@ import queue
 import threading
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
+import asyncpg
 import pytest
 import trio
 from trio.testing import MockClock
@@ -21,7 +27,7 @@ from bff.stores.postgres import open_ledger
 from bff.stores.redis_cache import open_cache
 from bff.stores.redis_tier import open_tier
 from chaos.hotel.stores.cache import SimCache
-from chaos.hotel.stores.ledger import SimLedger
+from chaos.hotel.stores.ledger import Session, SimLedger
 from chaos.hotel.stores.tier import SimTier
 from chaos.live.stores import Given, start_stores
 from nurseries import listening, within
@@ -50,11 +56,17 @@ def fresh():
 
 
 class Faults:
-    """The same faults for both worlds, healed at the end; and what was told of the store meanwhile."""
+    """The same faults for both worlds, healed at the end; and what was told of the store meanwhile.
 
-    def __init__(self, real, simulated):
+    `beside` opens the line of another process to the same store. `simulated` is the store in memory, None where it is
+    real. `as_admin` does statements in a real ledger, as its owner, in one transaction.
+    """
+
+    def __init__(self, real, simulated, beside, as_admin):
         self._real = real
-        self._simulated = simulated
+        self._simulated = self.simulated = simulated
+        self.beside = beside
+        self.as_admin = as_admin
         self.told = []
         self._up = trio.Event()
 
@@ -97,47 +109,139 @@ class Faults:
         else:
             await trio.lowlevel.checkpoint()
 
+    async def time_goes_by(self, seconds):
+        """In virtual time; in a real ledger everything is made so much older instead."""
+        if self._simulated:
+            await trio.sleep(seconds)
+        else:
+            await self.as_admin(unlocked("; ".join(older(seconds))))
+
+
+AGED = {
+    "idempotency_keys": ("first_claimed_at", "claimed_at", "lease_until"),
+    "attestations": ("spent_at",),
+    "audit_trail": ("at",),
+    "outbox": ("written_at",),
+    "dead_letters": ("died_at",),
+}
+
+
+def older(seconds):
+    for table, columns in AGED.items():
+        earlier = ", ".join(f"{column} = {column} - interval '{seconds} s'" for column in columns)
+        yield f"UPDATE {table} SET {earlier}"
+
+
+def unlocked(statements):
+    """What only somebody may do who may change the table itself, and does."""
+    alter = "ALTER TABLE audit_trail {0} TRIGGER only_added_to; ALTER TABLE audit_checkpoints {0} TRIGGER only_added_to"
+    return f"{alter.format('DISABLE')}; {statements}; {alter.format('ENABLE ALWAYS')}"
+
+
+async def executed(url, statements):
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        await connection.execute(statements)
+    finally:
+        connection.terminate()
+
+
+EMPTY = """
+    TRUNCATE idempotency_keys, attestations, audit_trail, audit_checkpoints, outbox, dead_letters, leaders,
+        operator_preferences, device_sync_status, switches RESTART IDENTITY
+"""
+
 
 @dataclass(frozen=True)
 class Port:
-    """A port and what is behind it: the store's name, its adapter by a border and the running stores, its double."""
+    """A port and what is behind it: the store's name, its adapter by a border and the running stores, its double.
+
+    `line` is what a process has of the double, `end` what its end does to that; `begin` is done in the real one before
+    a test.
+    """
 
     store: str
     real: object
     simulated: object
+    line: object = lambda store: store
+    end: object = lambda line: None
+    begin: str = ""
 
 
 PORTS = {
     "tier": Port("redis-session", lambda border, running: open_tier(border, running.redis_session_url), SimTier),
     "cache": Port("redis-cache", lambda border, running: open_cache(border, running.redis_cache_url), SimCache),
-    "ledger": Port("postgres", lambda border, running: open_ledger(border, running.postgres_url), SimLedger),
+    "ledger": Port(
+        "postgres",
+        lambda border, running: open_ledger(border, running.postgres_url),
+        SimLedger,
+        line=SimLedger.session,
+        end=Session.close,
+        begin=unlocked(EMPTY),
+    ),
 }
 
 
-@asynccontextmanager
-async def one_world(port, world, running):
+def one_world(port, world, running):
     """(the store, its faults) with everything told from the very beginning."""
-    real = running.stores[port.store] if world == "real" else None
-    simulated = None if real else port.simulated()
-    faults = Faults(real, simulated)
+    return in_memory(port) if world == "simulated" else for_real(port, running)
+
+
+@asynccontextmanager
+async def in_memory(port):
+    store = port.simulated()
+
+    @asynccontextmanager
+    async def beside():
+        line = port.line(store)
+        try:
+            yield line
+        finally:
+            port.end(line)
+
+    faults = Faults(None, store, beside, None)
     with listening(faults.hear):
-        if simulated:
-            yield simulated, faults
-            return
-        async with open_border() as border, port.real(border, running) as opened:
-            with within(10):
-                assert await opened.ping() is None
-            try:
-                yield opened, faults
-            finally:
-                real.start()
+        yield port.line(store), faults
+
+
+@asynccontextmanager
+async def for_real(port, running):
+    real = running.stores[port.store]
+
+    async def as_admin(statements):
+        with within(5):
+            await border.run("admin", partial(executed, running.postgres_admin_url, statements))
+
+    async with open_border() as border:
+        faults = Faults(real, None, partial(port.real, border, running), as_admin)
+        if port.begin:
+            await as_admin(port.begin)
+        with listening(faults.hear):
+            async with port.real(border, running) as opened:
+                with within(10):
+                    assert await opened.ping() is None
+                try:
+                    yield opened, faults
+                finally:
+                    real.start()
+
+
+@pytest.fixture(params=WORLDS)
+def world(request):
+    return request.param
+
+
+@pytest.fixture
+def clock(world):
+    """For a test that takes it itself: virtual time in memory, and real time for what is real."""
+    return MockClock(autojump_threshold=0) if world == "simulated" else None
 
 
 def in_both_worlds(name):
-    @pytest.fixture(params=WORLDS)
-    async def store_and_faults(request, running):
-        async with one_world(PORTS[name], request.param, running) as world:
-            yield world
+    @pytest.fixture
+    async def store_and_faults(world, running):
+        async with one_world(PORTS[name], world, running) as both:
+            yield both
 
     return store_and_faults
 
@@ -216,6 +320,9 @@ class World:
 
         return plain(self._aside.ask(bounded))
 
+    def time_goes_by(self, seconds):
+        self._aside.ask(self._faults.time_goes_by, seconds)
+
     def down(self):
         self._faults.down() if self._real else self._aside.ask_sync(self._faults.down)
 
@@ -251,6 +358,10 @@ class Worlds:
         expected, given = self.each(step)
         assert given == expected
         return expected
+
+    def time_goes_by(self, seconds):
+        for world in self._both:
+            world.time_goes_by(seconds)
 
     def down(self):
         for world in self._both:

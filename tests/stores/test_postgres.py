@@ -5,7 +5,7 @@ import trio.testing
 
 from bff.facts import StoreChanged
 from bff.model import Down
-from bff.stores import postgres
+from bff.stores import postgres_line
 from bff.stores.migrate import migrate
 from bff.stores.postgres import open_ledger
 from nurseries import listening, within
@@ -22,7 +22,7 @@ async def ledger(database, border, sql):
 
 async def transacted(ledger, work, seconds=5):
     with trio.fail_after(seconds):
-        return await ledger._transact("test", work)
+        return await ledger.transact("test", work)
 
 
 async def backend(connection):
@@ -74,7 +74,7 @@ async def test_who_leaves_a_ledger_that_hangs_leaves_no_task_behind(ledger, bord
     try:
         for _ in range(3):
             with within(0.02) as scope:
-                await ledger._transact("work", work)
+                await ledger.transact("work", work)
             assert scope.cancelled_caught
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert not border._tasks
@@ -91,7 +91,7 @@ async def test_many_leave_at_any_moment_and_none_is_half_done(ledger):
 
     async def hurried(number):
         with within(0.0003 * (number % 40)):
-            await ledger._transact("pair", pair)
+            await ledger.transact("pair", pair)
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -132,7 +132,7 @@ async def test_a_connection_cut_by_the_server_is_down_once_and_then_dialled_anew
             others = f"{cut} AND pid <> pg_backend_pid()"
             await sql(database.admin, others)
             assert await ledger.ping() is None, "a connection seen to be closed is not used"
-            answer = await ledger._transact("cut", lambda c: c.execute(cut.replace("5000", "0")))
+            answer = await ledger.transact("cut", lambda c: c.execute(cut.replace("5000", "0")))
             assert isinstance(answer, Down)
             assert await ledger.ping() is None
     assert told == [
@@ -148,7 +148,7 @@ async def migrate_within(database):
 
 
 async def test_no_more_connections_than_places_and_those_who_wait_are_bounded(ledger, monkeypatch, border):
-    monkeypatch.setattr(postgres, "WAITING", 3)
+    monkeypatch.setattr(postgres_line, "WAITING", 3)
     may_end, most, now = border.future(), 0, 0
     answers, full = [], trio.Event()
 
@@ -156,7 +156,7 @@ async def test_no_more_connections_than_places_and_those_who_wait_are_bounded(le
         nonlocal most, now
         now += 1
         most = max(most, now)
-        if now == postgres.CONNECTIONS:
+        if now == postgres_line.CONNECTIONS:
             full.set()
         await may_end
         now -= 1
@@ -165,14 +165,14 @@ async def test_no_more_connections_than_places_and_those_who_wait_are_bounded(le
         answers.append(await transacted(ledger, hold))
 
     async with trio.open_nursery() as nursery:
-        for _ in range(postgres.CONNECTIONS + 3):
+        for _ in range(postgres_line.CONNECTIONS + 3):
             nursery.start_soon(ask)
         with trio.fail_after(5):
             await full.wait()
         assert await transacted(ledger, hold) == Down("too many wait")
         may_end.set_result(None)
-    assert answers == [None] * (postgres.CONNECTIONS + 3)
-    assert most == postgres.CONNECTIONS
+    assert answers == [None] * (postgres_line.CONNECTIONS + 3)
+    assert most == postgres_line.CONNECTIONS
 
 
 async def test_opening_does_not_fail_where_nobody_is_and_shows_no_password(border):

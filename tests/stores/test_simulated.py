@@ -9,6 +9,9 @@ from bff.facts import StoreChanged
 from bff.model import Down
 from bff.stores import PATIENCE
 from bff.stores.cache import CacheKey, Entry, Kept
+from bff.stores.keys import Claimed, Claiming, InFlight, KeptAnswer, KeyId, Recorded, Recording
+from bff.stores.mirrors import Mirror
+from bff.stores.outbox import Letter
 from bff.stores.tier import Presented, SessionBlob
 from chaos.hotel.stores.cache import SimCache
 from chaos.hotel.stores.expiring import SWEPT_FROM, Expiring
@@ -106,7 +109,7 @@ async def test_latency_is_what_a_call_takes(autojump_clock):
     ledger.latency(0.3)
     with within(10):
         began = trio.current_time()
-        assert await ledger.ping() is None
+        assert await ledger.session().ping() is None
         assert trio.current_time() - began == pytest.approx(0.3)
 
 
@@ -138,8 +141,8 @@ async def test_only_changes_are_told(autojump_clock):
     with listening(told.append), within(10):
         for change in (ledger.start, ledger.start, ledger.down, ledger.start):
             change()
-            await ledger.ping()
-            await ledger.ping()
+            await ledger.session().ping()
+            await ledger.session().ping()
     assert told == [
         StoreChanged("postgres", True, ""),
         StoreChanged("postgres", False, "nobody listens"),
@@ -190,24 +193,57 @@ async def test_what_came_while_it_hung_is_done_when_it_goes_on_though_its_caller
 
 async def test_a_line_that_hangs_is_cut_for_all_who_share_it_and_a_connection_for_its_caller_alone(autojump_clock):
     """Redis has one line for everybody; PostgreSQL a connection each, and less patience for a ping."""
-    for store, ends in ((SimTier(), [0.5, 0.5, 0.5]), (SimLedger(), [0.4, 0.7, 1.4])):
+    tier, ledger = SimTier(), SimLedger()
+    for store, line, ends in ((tier, tier, [0.5, 0.5, 0.5]), (ledger, ledger.session(), [0.4, 0.7, 1.4])):
         ended = []
 
-        async def ask(store, began, ended):
-            assert isinstance(await store.ping(), Down)
+        async def ask(line, began, ended):
+            assert isinstance(await line.ping(), Down)
             ended.append(trio.current_time() - began)
 
         with within(10):
-            await store.ping()
+            await line.ping()
             store.stop()
             began = trio.current_time()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(ask, store, began, ended)
+                nursery.start_soon(ask, line, began, ended)
                 await trio.sleep(0.3)
-                nursery.start_soon(ask, store, began, ended)
+                nursery.start_soon(ask, line, began, ended)
             await trio.sleep(began + 1 - trio.current_time())
-            await ask(store, began + (0.5 if store.store == "redis-session" else 0), ended)
+            await ask(line, began + (0.5 if store.store == "redis-session" else 0), ended)
         assert ended == pytest.approx(ends, abs=1e-6)
+
+
+async def test_a_failover_loses_the_whole_of_a_change_or_nothing_of_it_f20(autojump_clock):
+    ledger = SimLedger()
+    line = ledger.session()
+    asked = Claiming(KeyId("resort", "ann", "k1"), b"f", ("lock:1",), b"", 100.0, attestation="a1", intent="{}")
+    letter, mirror = Letter("topic", "resort", "kind", b"{}", "m1"), Mirror("resort", "ann", 1, b"{}", 1.0)
+    answer = KeptAnswer(200, b"{}", "application/json")
+    what = Recording(asked.id, 1, "recorded", answer, ("{}", "{}"), (letter,), mirror)
+
+    async def seen():
+        rows = await line.trail("resort", after=0, limit=9)
+        assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
+        letters, kept = await line.next_letters(limit=9), await line.mirrored("resort", "ann")
+        return len(rows), len(letters), kept, await line.spent_on("a1")
+
+    with within(100):
+        for lost, left, verdict in (
+            (1.0, (3, 1, mirror, asked.id), Recorded(answer)),
+            (2.0, (1, 0, None, asked.id), InFlight(97.0)),
+            (3.5, (0, 0, None, None), Claimed(1, "new")),
+        ):
+            assert await line.claim(asked) == Claimed(1, "new")
+            await trio.sleep(1.5)
+            assert await line.record(what)
+            await trio.sleep(1.5)
+            ledger.failover(lost=lost)
+            assert await seen() == left
+            assert await line.claim(asked) == verdict
+            await trio.sleep(1)
+            ledger.failover(lost=10)
+            assert await seen() == (0, 0, None, None)
 
 
 async def test_each_break_is_another_connection_when_it_serves_again(autojump_clock):
@@ -247,10 +283,10 @@ async def test_a_toxic_is_the_fault_of_its_name_and_is_healed_by_clearing_it(aut
     word, *pairs = toxic.split()
     with within(10):
         ledger.inject(parse(word, pairs))
-        assert isinstance(await ledger.ping(), Down)
+        assert isinstance(await ledger.session().ping(), Down)
         ledger.clear()
         began = trio.current_time()
-        assert (await ledger.ping(), trio.current_time()) == (None, began)
+        assert (await ledger.session().ping(), trio.current_time()) == (None, began)
 
 
 @pytest.mark.parametrize(

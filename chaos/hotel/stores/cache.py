@@ -34,7 +34,7 @@ class SimCache(Faulty):
         if not keys:
             await self._unasked()
             return ()
-        answer = await self._asked(lambda: tuple(self._kept.get(key.text()) for key in keys))
+        answer = await self.asked(lambda: tuple(self._kept.get(key.text()) for key in keys))
         return (None,) * len(keys) if isinstance(answer, Down) else answer
 
     async def put_many(self, entries: Sequence[Entry]) -> None:
@@ -42,7 +42,7 @@ class SimCache(Faulty):
         if not entries:
             await self._unasked()
             return
-        await self._asked(lambda: self._put(entries))
+        await self.asked(lambda: self._put(entries))
 
     def _put(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -58,4 +58,4 @@ class SimCache(Faulty):
 
     async def ping(self) -> Down | None:
         """One round trip, for readiness."""
-        return await self._asked(lambda: None)
+        return await self.asked(lambda: None)

@@ -170,7 +170,7 @@ class Faulty:
     def _given_up(self) -> bool:
         return trio.current_time() >= self._gives_up
 
-    async def _asked(self, effect: Callable[[], T], patience: float = PATIENCE) -> T | Down:
+    async def asked(self, effect: Callable[[], T], patience: float = PATIENCE) -> T | Down:
         """One round trip in which `effect` is had. Raises `nurseries.Unbounded` without a deadline around it."""
         required(self.store)
         await trio.lowlevel.checkpoint()

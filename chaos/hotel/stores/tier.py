@@ -31,7 +31,7 @@ class SimTier(Faulty):
 
     async def present(self, proof: Presented) -> Standing | Down:
         """Record the proof and read the session and tenant, in one step: nothing runs between."""
-        return await self._asked(lambda: self._present(proof))
+        return await self.asked(lambda: self._present(proof))
 
     def _present(self, proof: Presented) -> Standing:
         name = (proof.jkt, proof.jti)
@@ -46,11 +46,11 @@ class SimTier(Faulty):
 
     async def keep(self, blob: SessionBlob, ttl: float) -> Down | None:
         """Write the blob of a session for `ttl` seconds."""
-        return await self._asked(lambda: self._blobs.put((blob.tenant, blob.session), blob, ttl))
+        return await self.asked(lambda: self._blobs.put((blob.tenant, blob.session), blob, ttl))
 
     async def revoke(self, tenant: TenantId, session: SessionId, ttl: float) -> Down | None:
         """Mark the session revoked for `ttl` seconds, and drop its blob."""
-        return await self._asked(lambda: self._revoke((tenant, session), ttl))
+        return await self.asked(lambda: self._revoke((tenant, session), ttl))
 
     def _revoke(self, whose: tuple[TenantId, SessionId], ttl: float) -> None:
         self._revoked.put(whose, True, ttl)
@@ -58,7 +58,7 @@ class SimTier(Faulty):
 
     async def set_tenant_status(self, tenant: TenantId, status: TenantStatus) -> Down | None:
         """Keep the last known state of a tenant."""
-        return await self._asked(lambda: self._set_status(tenant, status))
+        return await self.asked(lambda: self._set_status(tenant, status))
 
     def _set_status(self, tenant: TenantId, status: TenantStatus) -> None:
         self._journal.wrote(partial(setattr, self, "_status", self._status))
@@ -66,4 +66,4 @@ class SimTier(Faulty):
 
     async def ping(self) -> Down | None:
         """One round trip, for readiness."""
-        return await self._asked(lambda: None)
+        return await self.asked(lambda: None)
