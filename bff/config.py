@@ -7,6 +7,7 @@ that no log and no traceback can show it.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 T = TypeVar("T")
 LONGEST_URL = 2048
+PUBSUB = "https://pubsub.googleapis.com"
 
 
 class BadSetting(ValueError):
@@ -54,16 +56,23 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Rung 0's limits; 0 is off. Requests a second per (address, device) and per address, passwords a minute."""
+    """Rung 0's limits; 0 is off. Requests a second per (address, device) and per address.
+
+    Of one operator's, wrong `passwords` a minute and wrong `codes` of a second factor in a quarter of an hour.
+    """
 
     requests: float = 50.0
     address: float = 0.0
     passwords: float = 5.0
+    codes: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that `bff serve` can be told. `upstreams` maps a service's name to its base URL."""
+    """Everything that `bff serve` can be told. `upstreams` maps a service's name to its base URL.
+
+    `pubsub` is the base URL of Pub/Sub, `pubsub_token` the URL of who gives tokens for it, '' where it takes none.
+    """
 
     edge: Bind
     ops: Bind
@@ -77,6 +86,9 @@ class Settings:
     trusted_proxies: tuple[str, ...]
     token_issuer: str
     rates: Rates
+    pubsub: str = PUBSUB
+    pubsub_project: str = "melmastoon"
+    pubsub_token: str = ""
 
 
 def settings(env: Mapping[str, str], services: tuple[str, ...]) -> Settings:
@@ -101,7 +113,11 @@ def settings(env: Mapping[str, str], services: tuple[str, ...]) -> Settings:
             requests=_read(env, "BFF_RATE_REQUESTS", "50", _rate),
             address=_read(env, "BFF_RATE_ADDRESS", "0", _rate),
             passwords=_read(env, "BFF_RATE_PASSWORDS", "5", _rate),
+            codes=_read(env, "BFF_RATE_CODES", "5", _rate),
         ),
+        pubsub=_read(env, variable("pubsub"), PUBSUB, _origin),
+        pubsub_project=_read(env, "BFF_PUBSUB_PROJECT", "melmastoon", _project),
+        pubsub_token=_read(env, "BFF_PUBSUB_TOKEN_URL", "", _address),
     )
 
 
@@ -158,6 +174,19 @@ def _origin(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"} or port == 0:
         raise ValueError("it should be http(s)://HOST[:PORT], without a path")
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in {"http", "https"} or not parts.hostname or not text.isascii()):
+        raise ValueError("it should be http(s)://HOST[:PORT]/PATH")
+    return text
+
+
+def _project(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9.:-]{1,62}", text):
+        raise ValueError("it should be the id of a project, such as melmastoon")
+    return text
 
 
 def _networks(text: str) -> tuple[str, ...]:

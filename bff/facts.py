@@ -146,3 +146,129 @@ class Surprised:
 
     where: str
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnded:
+    """A worker ended that nobody had asked to; `code` is negative for a signal, `lived` seconds since it was ready."""
+
+    number: int
+    pid: int
+    code: int
+    lived: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReplaced:
+    """Another process took the place of a worker, and is ready."""
+
+    number: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class MutationConcluded:
+    """A service was asked for a change: the key's `state` now, the `outcome` as the audit trail has it, `seconds`."""
+
+    action: str
+    state: str
+    outcome: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReplayed:
+    """A mutation came again and was answered from the record (F-32)."""
+
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTakenOver:
+    """A mutation came again whose outcome was not known, or not done: `before` is what its key was."""
+
+    action: str
+    before: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationReplayBlocked:
+    """A second factor that was spent on another key was refused (F-29)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationReplayed:
+    """So many sensitive actions were done with a second factor that was spent already: a bug (F-29)."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchTurned:
+    """A switch has another value, as seen here: `value` from now on, turned by `by`."""
+
+    name: str
+    value: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryTaken:
+    """So many events of desks: `left-out` by the sample, `written` to the outbox, or `buffered` and then `flushed`."""
+
+    outcome: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryDropped:
+    """So many events that were taken are lost: memory was `full` of those that wait, or the process has `ended`."""
+
+    count: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMeasured:
+    """What waits to be said: so many letters, the eldest for so many seconds, and so many `dead` (F-21, F-38)."""
+
+    depth: int
+    oldest: float
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class LettersPublished:
+    """So many letters of a topic were said; once more where nobody could tell whether they had been."""
+
+    topic: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RelayFailed:
+    """Letters could not be said now (F-22); `why` is `unavailable`, `timeout` or `refused`."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LetterBuried:
+    """A letter of a topic can never be said, and is with the dead letters (F-38)."""
+
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class LettersRaised:
+    """So many dead letters are to be said after all."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """So many rows were old enough; `what` is `keys` or `dead-letters`."""
+
+    what: str
+    count: int

@@ -30,6 +30,8 @@ KEPT: Final = 64  # of them for signing in, renewing and signing out
 KEYS: Final = 16_384  # keys a table remembers
 DEVICE_BYTES: Final = 128  # of a claimed device id that count: a head may hold 32 KiB of it
 BURST: Final = 2.0  # seconds' worth of requests that may come at once
+MINUTE: Final = 60.0  # seconds in which so many wrong passwords of one operator's may come, and
+QUARTER: Final = 900.0  # of an hour, so many wrong codes of his second factor
 TRY_AGAIN: Final = 1.0  # seconds, where nobody can know better
 _DUST: Final = 1e-9  # seconds: sums of floats may be off by less
 
@@ -82,12 +84,16 @@ class Buckets(Generic[K]):
 
 
 class Admission:
-    """Who is let in to the gate at all. `draining` is set when the instance begins to leave."""
+    """Who is let in to the gate at all. `draining` is set when the instance begins to leave.
+
+    `passwords` and `codes` count what was guessed wrong, by (tenant, operator).
+    """
 
     def __init__(self, rates: Rates, *, in_flight: int = IN_FLIGHT, kept: int = KEPT) -> None:
         self.draining = False
         self.places = Bulkhead("requests", in_flight, kept=kept)
-        self.passwords: Buckets[tuple[str, str]] = Buckets(rates.passwords / 60.0, rates.passwords)
+        self.passwords: Buckets[tuple[str, str]] = Buckets(rates.passwords / MINUTE, rates.passwords)
+        self.codes: Buckets[tuple[str, str]] = Buckets(rates.codes / QUARTER, rates.codes)
         self._devices: Buckets[tuple[str, bytes]] = Buckets(rates.requests, rates.requests * BURST)
         self._addresses: Buckets[str] = Buckets(rates.address, rates.address * BURST)
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
 from bff.upstreams.schemas.identity import PropertyName
 
 # Names become header fields (CONTRACT section 8) and keys: visible ASCII, and no comma, as in a token.
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[!-+\--~]+$")]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[!-+\--~]+$(?!\n)")]
 Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+Resource = Annotated[str, msgspec.Meta(min_length=1, max_length=257, pattern=r"^[!-~]+$(?!\n)")]
+SecondFactor = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 RefreshToken = Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
 
 
 class _Unprinted(msgspec.Struct, frozen=True):
-    """Holds a password or a token, and so never prints."""
+    """Holds a password, a code or a token, and so never prints."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
@@ -54,6 +56,24 @@ class SessionBody(_Unprinted, frozen=True, rename="camel"):
     tenant_id: str
     operator_id: str
     properties: tuple[PropertyName, ...]
+
+
+class StepUpBody(_Unprinted, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """What a second factor is wanted for, and the code that is it. A lock's key is named `lockId/keyId`."""
+
+    EXAMPLE: ClassVar[Any] = {"action": "folio.refund", "resource": "f-00870", "code": "201508"}
+    action: Literal["lock.revoke", "folio.refund"]
+    resource: Resource
+    code: SecondFactor
+
+
+class AttestationBody(_Unprinted, frozen=True, rename="camel"):
+    """A second factor for that action on that resource, by this session and key, usable once until `expires_at`."""
+
+    attestation: str
+    action: str
+    resource: str
+    expires_at: str
 
 
 class PropertyInScope(msgspec.Struct, frozen=True):

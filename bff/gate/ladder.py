@@ -1,9 +1,9 @@
-"""The ladder: CONTRACT's rungs 0 to 7 as one flat list. The first rung that holds answers, however many others would.
+"""The ladder: CONTRACT's rungs 0 to 9 as one flat list. The first rung that holds answers, however many others would.
 
-    request ──► 0 admission ──► 1 token ──► 2 proof ──► 3 session ──► ... ──► 7 tier ──► Pass
+    request ──► 0 admission ──► 1 token ──► 2 proof ──► 3 session ──► ... ──► 9 key ──► Pass
                    └─ Problem      └─ Problem   └─ Problem
 
-Rungs 8 and 9 belong to mutations, and stand at their head. The body is read by whoever has a `Pass`.
+Rungs 7 to 9 hold where a route demands it. The body is read by whoever has a `Pass`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from bff.facts import RungRefused
 from bff.gate import rungs
 from bff.gate.admission import Admission
+from bff.gate.attestation import AttestationJudge
 from bff.gate.forwarded import Front, make_front
 from bff.gate.recount import Recount
 from bff.gate.replay import ReplayWindow
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from bff.model import Claims, Jkt, PropertyId
     from bff.outside import Outside
     from bff.problem import Problem
+    from bff.stores.keys import Keys as LedgerKeys
     from bff.stores.tier import Presented, SessionBlob, SessionTier
     from bff.upstreams.client import Upstreams
     from bff.wire.asgi import Request
@@ -101,8 +103,20 @@ LADDER: Final = (
     Rung(
         7,
         "the session tier",
-        "last: the request is in order, and this house alone is what cannot serve it",
+        "the request is in order, and this house alone is what cannot serve it: a desk need not step up to hear that",
         rungs.tier,
+    ),
+    Rung(
+        8,
+        "a second factor for this very action",
+        "of a session that is known to live: what was attested in one that was ended is worth nothing",
+        rungs.second_factor,
+    ),
+    Rung(
+        9,
+        "the key of a mutation",
+        "last: a mistake in the desk's program, which only he is told who might have done the thing",
+        rungs.key,
     ),
 )
 DOORSTEP: Final = tuple(rung for rung in LADDER if rung.number in {0, 2})
@@ -127,6 +141,8 @@ class Gate:
     tier: SessionTier
     tenants: TenantStates
     ended: Ended
+    attestations: AttestationJudge
+    ledger: LedgerKeys
     outside: Outside
 
     async def warm(self) -> None:
@@ -135,7 +151,9 @@ class Gate:
             await self.keys.warm()
 
 
-def make_gate(settings: Settings, outside: Outside, tier: SessionTier, upstreams: Upstreams, owner: Owner) -> Gate:
+def make_gate(
+    settings: Settings, outside: Outside, tier: SessionTier, ledger: LedgerKeys, upstreams: Upstreams, owner: Owner
+) -> Gate:
     """The gate of one process; `owner` holds what it asks for in the background."""
     keys = Keys(upstreams, owner, entropy=outside.entropy)
     return Gate(
@@ -149,23 +167,40 @@ def make_gate(settings: Settings, outside: Outside, tier: SessionTier, upstreams
         tier=tier,
         tenants=TenantStates(upstreams, tier, owner, outside.entropy),
         ended=Ended(),
+        attestations=AttestationJudge(keys, issuer=settings.token_issuer, now=outside.now),
+        ledger=ledger,
         outside=outside,
     )
 
 
 @dataclass(frozen=True, slots=True)
+class Attests:
+    """What a second factor must be for: one `action` (CONTRACT section 6) on one `resource`."""
+
+    action: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
 class Demands:
-    """What a route asks of who comes: the session tier (rung 7); `urgent`, to be let in while the house is full."""
+    """What a route asks of who comes.
+
+    `tier` is the session tier (rung 7), `attests` what a second factor must be for (rung 8), `keyed` an idempotency key
+    (rung 9); who is `urgent` is let in while the house is full.
+    """
 
     tier: bool = False
     urgent: bool = False
+    keyed: bool = False
+    attests: Attests | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
     """Who came all the way up. `property` is the one in the query, None where there is none.
 
-    `blob` is what the tier keeps of the session: None where it keeps nothing, or is down (`tier_down`).
+    `blob` is what the tier keeps of the session: None where it keeps nothing, or is down (`tier_down`). `key` is the
+    idempotency key and `attestation` the id of the second factor, each where the route demands one.
     """
 
     claims: Claims
@@ -173,6 +208,8 @@ class Pass:
     property: PropertyId | None
     blob: SessionBlob | None
     tier_down: bool
+    key: str | None = None
+    attestation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +228,7 @@ class Knocked:
 async def climb(
     gate: Gate, request: Request, demands: Demands, *, stay: ExitStack, timing: ServerTiming
 ) -> Pass | Problem:
-    """Rungs 0 to 7. The place that rung 0 gives is held in `stay`, until whoever called leaves that.
+    """Rungs 0 to 9. The place that rung 0 gives is held in `stay`, until whoever called leaves that.
 
     Needs a finite deadline above it and raises `nurseries.Unbounded` without one.
     """
@@ -201,7 +238,15 @@ async def climb(
         return problem
     assert way.token is not None and way.presented is not None
     blob = way.standing.blob if isinstance(way.standing, Standing) else None
-    return Pass(way.token.claims, way.presented.jkt, way.property, blob, isinstance(way.standing, Down))
+    return Pass(
+        way.token.claims,
+        way.presented.jkt,
+        way.property,
+        blob,
+        isinstance(way.standing, Down),
+        way.key,
+        way.attestation,
+    )
 
 
 async def knock(gate: Gate, request: Request, *, stay: ExitStack, timing: ServerTiming) -> Knocked | Problem:

@@ -1,7 +1,7 @@
 """What each rung looks at, and what it answers: one function per rung, in the ladder's order.
 
-A rung sees the request on its `Way` and adds to it what it found out; None means that it does not hold. Only rungs 1
-and 2 may wait, for iam's keys and for the session tier, each with a bound of its own below the deadline.
+A rung sees the request on its `Way` and adds to it what it found out; None means that it does not hold. Only rungs 1,
+2 and 8 may wait, for iam's keys, the session tier and the ledger, each with a bound of its own below the deadline.
 
 The session tier is asked once, at rung 2, for all that the rungs above it need: was this proof seen, is this session
 revoked, how does this tenant stand. Its answer, or `Down`, is carried up, and each rung judges its own part of it: the
@@ -12,22 +12,29 @@ no other task can interrupt, and then the tier, and it counts only where both ca
 rung 3 or above makes a new proof for its next try, as it does for every request (RFC 9449, 11.1). With the tier down or
 silent the window decides alone, and a read goes on; what was accepted is left with `recount`, which finds out when the
 tier is back whether another instance accepted it too.
+
+A second factor is not used up here: it is spent in the commit that claims its mutation's key, whatever this ladder saw.
+The ledger is asked at rung 8 so that a desk hears of one that was spent before its body is read, and so that the retry
+of what it was spent on passes. Without the ledger's answer one that has not ended goes on, for the claim to judge.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 import trio
 
-from bff.facts import ReplayBlocked
+from bff.facts import AttestationReplayBlocked, ReplayBlocked
+from bff.gate.attestation import Attestation, BadAttestation, Why
 from bff.gate.proof import WINDOW, BadProof, Proof, judge_proof
 from bff.gate.replay import Verdict
 from bff.gate.token import BadToken, Token
 from bff.model import Claims, Down, PropertyId
 from bff.problem import Code, FieldError, Problem
+from bff.stores.keys import KeyId
 from bff.stores.tier import Presented, Standing
 from bff.upstreams.client import Missed, Reason
 from nurseries import required, tell, within
@@ -42,10 +49,12 @@ if TYPE_CHECKING:
 TIER_PART: Final = 0.1  # of what is left of the deadline: the longest that the session tier is waited for, and never
 TIER_SECONDS: Final = 0.1  # more than this where a request can do without it,
 TIER_NEEDED_SECONDS: Final = 0.5  # or than this where it cannot
+LEDGER_PART: Final = 0.1  # of what is left of the deadline: the longest that the ledger is asked about a second factor
 REMEMBERED: Final = (
     2 * WINDOW + 5.0
 )  # seconds a proof is kept: it may be valid from 60 s before its `iat` to 60 s after
 TRY_AGAIN: Final = 1.0  # seconds, where nobody can know better
+_KEY = re.compile(rb"[!-~]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,19 @@ class Refused:
 class Way:
     """One request on its way up, and what was found out of it so far."""
 
-    __slots__ = ("demands", "gate", "presented", "property", "request", "standing", "stay", "timing", "token")
+    __slots__ = (
+        "attestation",
+        "demands",
+        "gate",
+        "key",
+        "presented",
+        "property",
+        "request",
+        "standing",
+        "stay",
+        "timing",
+        "token",
+    )
 
     def __init__(self, gate: Gate, request: Request, demands: Demands, stay: ExitStack, timing: ServerTiming) -> None:
         self.gate = gate
@@ -71,6 +92,8 @@ class Way:
         self.presented: Presented | None = None
         self.standing: Standing | Down = Down("not asked")
         self.property: PropertyId | None = None
+        self.attestation: str | None = None
+        self.key: str | None = None
 
     @property
     def claims(self) -> Claims:
@@ -222,3 +245,70 @@ async def tier(way: Way) -> Refused | None:
         problem = Problem(Code.CACHE_UNAVAILABLE, "the session tier does not answer", retry_after=TRY_AGAIN)
         return Refused(problem, "down")
     return None
+
+
+async def second_factor(way: Way) -> Refused | None:
+    """Rung 8: a second factor for this very action, that was not spent on another key.
+
+    On this very key it may have been, and may have ended since: it is how a desk asks again for its answer.
+    """
+    wanted = way.demands.attests
+    if wanted is None:
+        return None
+    judged = await way.gate.attestations.judge(way.request.all(b"x-mfa-attestation"), way.claims, wanted)
+    if isinstance(judged, BadAttestation):
+        return _not_attested(judged.why)
+    if isinstance(judged, Missed):
+        return Refused(_without_keys(judged), "keys")
+    spent_on = await _spent_on(way, judged)
+    if isinstance(spent_on, KeyId) and spent_on != _key_id(way):
+        tell(AttestationReplayBlocked())
+        return _not_attested(Why.SPENT)
+    if not isinstance(spent_on, KeyId) and way.gate.outside.now() >= judged.expires_at:
+        return _without_ledger() if isinstance(spent_on, Down) else _not_attested(Why.EXPIRED)
+    way.attestation = judged.id
+    return None
+
+
+async def _spent_on(way: Way, attestation: Attestation) -> KeyId | Down | None:
+    """The one question to the ledger, and its answer in time or none."""
+    began = trio.current_time()
+    spent_on: KeyId | Down | None = Down("it did not answer in time")
+    with within(LEDGER_PART * required("ledger")):
+        spent_on = await way.gate.ledger.spent_on(attestation.id)
+    way.timing.add("ledger", trio.current_time() - began)
+    return spent_on
+
+
+def _not_attested(why: Why) -> Refused:
+    if why is Why.ABSENT:
+        return Refused(Problem(Code.MFA_REQUIRED, "an X-MFA-Attestation for this action is needed"), why)
+    return Refused(Problem(Code.MFA_INVALID_OR_USED, f"the attestation does not hold: {why}"), why)
+
+
+def _without_ledger() -> Refused:
+    """It has ended, and nobody can say whether this is a retry of what it was spent on: not to be called worthless."""
+    problem = Problem(Code.STORE_UNAVAILABLE, "the ledger does not answer", retry_after=TRY_AGAIN)
+    return Refused(problem, "ledger down")
+
+
+async def key(way: Way) -> Refused | None:
+    """Rung 9: exactly one `Idempotency-Key`, of 1 to 128 visible ASCII characters."""
+    if not way.demands.keyed:
+        return None
+    way.key = _key(way)
+    if way.key is None:
+        problem = Problem(Code.IDEMPOTENCY_KEY_REQUIRED, "one Idempotency-Key of 1 to 128 visible ASCII characters")
+        return Refused(problem, "key")
+    return None
+
+
+def _key(way: Way) -> str | None:
+    values = way.request.all(b"idempotency-key")
+    return values[0].decode() if len(values) == 1 and _KEY.fullmatch(values[0]) else None
+
+
+def _key_id(way: Way) -> KeyId | None:
+    """What a second factor may have been spent on; None where there is no key yet, which rung 9 says."""
+    name = _key(way)
+    return None if name is None else KeyId(way.claims.tenant, way.claims.operator, name)

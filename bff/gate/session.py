@@ -72,9 +72,9 @@ class Sessions:
             return _too_many(wait)
         tenant = TenantId(body.tenant)
         journey = replace(journey, tenant=tenant, operator=OperatorId(body.operator))
-        said = await self._iam(SIGN_IN, {**_fields(body), "jkt": who.jkt}, journey)
+        said = await ask_iam(self.upstreams, SIGN_IN, {**_fields(body), "jkt": who.jkt}, journey)
         if isinstance(said, Missed) and said.status != 401:
-            return _unavailable(said)
+            return unavailable(said)
         right = isinstance(said, Got)
         if not (right or guesses.take(name)) or (right and guesses.wait(name)):
             return _too_many(guesses.wait(name))
@@ -91,9 +91,9 @@ class Sessions:
 
     async def refresh(self, who: Knocked, body: RefreshBody, journey: Journey) -> Answer | Problem:
         """A new pair of tokens for a session that lives. One that was ended here ends at iam too (F-31)."""
-        said = await self._iam(REFRESH, {"refreshToken": body.refresh_token, "jkt": who.jkt}, journey)
+        said = await ask_iam(self.upstreams, REFRESH, {"refreshToken": body.refresh_token, "jkt": who.jkt}, journey)
         if isinstance(said, Missed):
-            return _over() if said.status == 401 else _unavailable(said)
+            return over() if said.status == 401 else unavailable(said)
         signed: SignedIn = said.value
         claims = await self._vouched(REFRESH, signed, who, None)
         if isinstance(claims, Problem):
@@ -103,7 +103,7 @@ class Sessions:
         if self.gate.ended.holds(tenant, session) or (isinstance(standing, Standing) and standing.revoked):
             journey = replace(journey, tenant=tenant, operator=OperatorId(signed.operator_id), timing=ServerTiming())
             self._insist("revoke at iam", partial(self._revoked, session, journey))
-            return _over()
+            return over()
         if claims is not None:
             self.gate.tenants.look(claims, standing)
             blob = standing.blob if isinstance(standing, Standing) else None
@@ -145,18 +145,12 @@ class Sessions:
         )
         return Answer(200, msgspec.json.encode(body))
 
-    async def _iam(self, operation: Operation, body: Any, journey: Journey, **fields: str) -> Got | Missed:
-        """One call that leaves time for what follows it."""
-        until = trio.current_time() + min(operation.seconds, required("iam") * (1 - AFTER_PART))
-        call = Call(operation, fields, body=b"" if body is None else msgspec.json.encode(body))
-        return (await self.upstreams.gather({"iam": call}, journey, until=until))["iam"]
-
     async def _vouched(
         self, operation: Operation, signed: SignedIn, who: Knocked, device: DeviceId | None
     ) -> Claims | Problem | None:
         """What the new token says, if it says what iam's answer does; None where iam's keys are not there to tell."""
         verdict: Token | BadToken | Missed | None = None
-        with _step():
+        with step():
             verdict = await self.gate.tokens.judge((b"DPoP " + signed.access_token.encode(),))
         if isinstance(verdict, Token):
             claims = verdict.claims
@@ -179,7 +173,7 @@ class Sessions:
         """What the tier knows of a session that came to light only after the proof was shown."""
         standing: Standing | Down = Down("not asked")
         if not who.tier_down:
-            with _step():
+            with step():
                 standing = await self.gate.tier.present(replace(who.presented, tenant=tenant, session=session))
         return standing
 
@@ -197,17 +191,17 @@ class Sessions:
             cursor=cursor,
             expires_at=self.gate.outside.now() + life,
         )
-        with _step():
+        with step():
             await self.gate.tier.keep(blob, life + GRACE)
 
     async def _marked(self, tenant: TenantId, session: SessionId) -> bool:
         done: Down | None = Down("not in time")
-        with _step():
+        with step():
             done = await self.gate.tier.revoke(tenant, session, ENDED_SECONDS)
         return done is None
 
     async def _revoked(self, session: SessionId, journey: Journey) -> bool:
-        said = await self._iam(REVOKE, None, journey, sid=session)
+        said = await ask_iam(self.upstreams, REVOKE, None, journey, sid=session)
         return isinstance(said, Got) or said.status == 404  # iam has forgotten it: it is over
 
     def _insist(self, what: str, work: Callable[[], Awaitable[bool]]) -> None:
@@ -228,6 +222,15 @@ class Sessions:
         return fraction(self.gate.outside.entropy)
 
 
+async def ask_iam(
+    upstreams: Upstreams, operation: Operation, body: Any, journey: Journey, **fields: str
+) -> Got | Missed:
+    """One call that leaves time for what follows it. Needs a finite deadline above it, or raises `Unbounded`."""
+    until = trio.current_time() + min(operation.seconds, required("iam") * (1 - AFTER_PART))
+    call = Call(operation, fields, body=b"" if body is None else msgspec.json.encode(body))
+    return (await upstreams.gather({"iam": call}, journey, until=until))["iam"]
+
+
 def _fields(body: SignInBody) -> dict[str, str]:
     return {
         "tenant": body.tenant,
@@ -241,7 +244,7 @@ def _step_seconds() -> float:
     return min(STEP_SECONDS, STEP_PART * required("a step after iam's answer"))
 
 
-def _step() -> trio.CancelScope:
+def step() -> trio.CancelScope:
     """The time that one step after iam's answer may take."""
     return within(_step_seconds())
 
@@ -265,11 +268,12 @@ def _too_many(wait: float) -> Problem:
     return Problem(Code.RATE_LIMITED, "too many wrong passwords for this operator", retry_after=wait)
 
 
-def _over() -> Problem:
+def over() -> Problem:
+    """What iam, or the tier, says of a session that is no more."""
     return Problem(Code.SESSION_EXPIRED, "the session was ended: sign in again")
 
 
-def _unavailable(missed: Missed) -> Problem:
+def unavailable(missed: Missed) -> Problem:
     """There is nothing from iam to go on with: 502 whatever the reason, since nothing here depends on anybody else."""
     code = Code.SCHEMA_DRIFT if missed.reason is Reason.SCHEMA_DRIFT else Code.UPSTREAM_UNAVAILABLE
     return Problem(code, f"iam: {missed.detail}", upstream="iam", retry_after=missed.retry_after or AGAIN)

@@ -110,9 +110,12 @@ class TokenJudge:
         claims = self._remembered(digest)
         if claims is None:
             edition = self._keys.edition
-            fresh = await self._verified(raw)
-            if not isinstance(fresh, Claims):
-                return BadToken(fresh) if isinstance(fresh, Why) else fresh
+            payload = await signed_by_iam(raw, self._keys, TYPES)
+            if isinstance(payload, Missed):
+                return payload
+            fresh = payload if isinstance(payload, Why) else self._claims(payload)
+            if isinstance(fresh, Why):
+                return BadToken(fresh)
             claims = fresh
             self._remember(digest, _Known(claims, edition))
         if claims.not_before > self._now() + LEEWAY:
@@ -137,25 +140,6 @@ class TokenJudge:
         if len(self._known) > self._bound:
             self._known.popitem(last=False)
 
-    async def _verified(self, raw: bytes) -> Claims | Why | Missed:
-        try:
-            jws = compact(raw)
-            header = strict_json(from_base64url(jws.header))
-            payload = strict_json(from_base64url(jws.payload))
-        except Malformed:
-            return Why.MALFORMED
-        why = _unfit(header)
-        if why is not None:
-            return why
-        keys = await self._keys.find(header.get("kid"))
-        if isinstance(keys, Missed):
-            return keys
-        if not keys:
-            return Why.KEY
-        if not any(verifies(key, jws) for key in keys):
-            return Why.SIGNATURE
-        return self._claims(payload)
-
     def _claims(self, payload: dict[str, Any]) -> Claims | Why:
         """What the payload says, or the first rule that it breaks."""
         claims = _read(payload, self._audience)
@@ -164,6 +148,28 @@ class TokenJudge:
         if claims.issuer != self._issuer:
             return Why.ISSUER
         return claims if claims.audience == self._audience else Why.AUDIENCE
+
+
+async def signed_by_iam(raw: bytes, keys: Keys, kinds: frozenset[str]) -> dict[str, Any] | Why | Missed:
+    """What a compact JWS says that iam signed, or the first rule that it breaks; `Missed` without iam's keys.
+
+    `kinds` are the values of `typ` that will do, in small letters.
+    """
+    try:
+        jws = compact(raw)
+        header = strict_json(from_base64url(jws.header))
+        payload = strict_json(from_base64url(jws.payload))
+    except Malformed:
+        return Why.MALFORMED
+    why = _unfit(header, kinds)
+    if why is not None:
+        return why
+    known = await keys.find(header.get("kid"))
+    if isinstance(known, Missed):
+        return known
+    if not known:
+        return Why.KEY
+    return payload if any(verifies(key, jws) for key in known) else Why.SIGNATURE
 
 
 def _presented(authorization: tuple[bytes, ...]) -> bytes | Why:
@@ -179,10 +185,10 @@ def _presented(authorization: tuple[bytes, ...]) -> bytes | Why:
     return raw if len(raw) <= LONGEST else Why.SIZE
 
 
-def _unfit(header: dict[str, Any]) -> Why | None:
+def _unfit(header: dict[str, Any], kinds: frozenset[str]) -> Why | None:
     """The rules that a header alone can break."""
     typ = header.get("typ", "JWT")
-    if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in TYPES:
+    if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in kinds:
         return Why.TYP
     if header.get("alg") != "ES256":
         return Why.ALG
@@ -197,35 +203,38 @@ def _read(payload: dict[str, Any], audience: str) -> Claims | None:
     """All that is needed, or None where a claim is missing or not of its type."""
     try:
         return Claims(
-            issuer=_text(payload["iss"]),
-            audience=_one_of(payload["aud"], audience),
-            expires_at=_seconds(payload["exp"]),
-            issued_at=_seconds(payload["iat"]),
-            not_before=_seconds(payload["nbf"]),
-            operator=OperatorId(_id(payload["sub"])),
-            tenant=TenantId(_id(payload["tid"])),
-            device=DeviceId(_id(payload["did"])),
-            session=SessionId(_id(payload["sid"])),
-            properties=tuple(PropertyId(_id(pid)) for pid in _list(payload["props"])),
-            jkt=Jkt(_text(_object(payload["cnf"])["jkt"])),  # one that no key has is rung 2's to refuse
+            issuer=text(payload["iss"]),
+            audience=one_of(payload["aud"], audience),
+            expires_at=seconds(payload["exp"]),
+            issued_at=seconds(payload["iat"]),
+            not_before=seconds(payload["nbf"]),
+            operator=OperatorId(an_id(payload["sub"])),
+            tenant=TenantId(an_id(payload["tid"])),
+            device=DeviceId(an_id(payload["did"])),
+            session=SessionId(an_id(payload["sid"])),
+            properties=tuple(PropertyId(an_id(pid)) for pid in _list(payload["props"])),
+            jkt=Jkt(text(members(payload["cnf"])["jkt"])),  # one that no key has is rung 2's to refuse
         )
     except (KeyError, TypeError):
         return None
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
+    """A string that is not empty. Raises `TypeError`, as all of these do for what is something else."""
     if not isinstance(value, str) or not value:
         raise TypeError("not text")
     return value
 
 
-def _id(value: object) -> str:
+def an_id(value: object) -> str:
+    """One that can be a header field, a list item and a key."""
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise TypeError("not an id")
     return value
 
 
-def _seconds(value: object) -> float:
+def seconds(value: object) -> float:
+    """POSIX seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
         raise TypeError("not POSIX seconds")
     return float(value)
@@ -237,13 +246,14 @@ def _list(value: object) -> list[object]:
     return value
 
 
-def _object(value: object) -> dict[str, object]:
+def members(value: object) -> dict[str, object]:
+    """A JSON object."""
     if not isinstance(value, dict):
         raise TypeError("not an object")
     return value
 
 
-def _one_of(value: object, wanted: str) -> str:
+def one_of(value: object, wanted: str) -> str:
     """`wanted` where an `aud`, a name or a list of names (RFC 7519, 4.1.3), has it among others; else what it has."""
-    names = [_text(name) for name in (value if isinstance(value, list) else [value])]
+    names = [text(name) for name in (value if isinstance(value, list) else [value])]
     return wanted if wanted in names else ",".join(names)

@@ -302,14 +302,14 @@ def presented(jti, nonce="n"):
 
 
 class Asked(SimTier):
-    """The simulated tier, and what it was asked."""
+    """The simulated tier, and what it was shown."""
 
     def __init__(self):
         super().__init__()
-        self.asked = []
+        self.shown = []
 
     async def present(self, proof):
-        self.asked.append((trio.current_time(), proof))
+        self.shown.append((trio.current_time(), proof))
         return await super().present(proof)
 
 
@@ -330,9 +330,9 @@ async def test_a_proof_is_shown_under_its_own_nonce_for_the_rest_of_its_time_and
         recount.accepted(presented("a"), Down("x"), 0)
         await trio.sleep(10.2)
         tier.start()
-        tier.asked.clear()
+        tier.shown.clear()
         await trio.sleep(LOOK)
-        (at, proof), *_ = tier.asked
+        (at, proof), *_ = tier.shown
         assert (proof.jti, proof.nonce, proof.tenant, proof.session) == ("a", "n-a", None, None)
         assert proof.ttl == pytest.approx(REMEMBERED - at)
 
@@ -344,9 +344,9 @@ async def test_a_proof_that_is_nearly_over_is_there_long_enough_to_be_met(autoju
         recount.accepted(presented("a"), Down("x"), 0)
         await trio.sleep(REMEMBERED - 1)
         tier.start()
-        tier.asked.clear()
+        tier.shown.clear()
         await trio.sleep(LOOK)
-        assert tier.asked[0][1].ttl == MEET
+        assert tier.shown[0][1].ttl == MEET
 
 
 async def test_many_are_shown_in_batches_and_while_the_tier_is_down_one_is_shown_each_second(autojump_clock):
@@ -356,14 +356,14 @@ async def test_many_are_shown_in_batches_and_while_the_tier_is_down_one_is_shown
         for number in range(3 * BATCH):
             recount.accepted(presented(str(number)), Down("x"), 0)
         await trio.sleep(10.5 * LOOK)
-        assert len(tier.asked) == pytest.approx(BATCH + 9, abs=2)
+        assert len(tier.shown) == pytest.approx(BATCH + 9, abs=2)
         assert recount.owed == 3 * BATCH
         tier.start()
-        tier.asked.clear()
+        tier.shown.clear()
         await trio.sleep(2 * LOOK)
-        by_moment = Counter(round(at / PAUSE) for at, _ in tier.asked)
+        by_moment = Counter(round(at / PAUSE) for at, _ in tier.shown)
         assert max(by_moment.values()) == BATCH
-        assert {proof.jti for _, proof in tier.asked} == {str(number) for number in range(3 * BATCH)}
+        assert {proof.jti for _, proof in tier.shown} == {str(number) for number in range(3 * BATCH)}
         assert recount.owed == 0
         assert not [fact for fact in facts if isinstance(fact, ReplayPassed)]
 
@@ -371,14 +371,14 @@ async def test_many_are_shown_in_batches_and_while_the_tier_is_down_one_is_shown
 async def test_a_tier_that_hangs_holds_the_recount_up_for_no_longer_than_its_patience_f18(autojump_clock):
     class Silent(Asked):
         async def present(self, proof):
-            self.asked.append((trio.current_time(), proof))
+            self.shown.append((trio.current_time(), proof))
             await trio.sleep_forever()
 
     tier = Silent()
     async with recounting(tier) as (recount, _):
         recount.accepted(presented("a"), Down("x"), 0)
         await trio.sleep(10 * (LOOK + PATIENCE))
-        assert [at for at, _ in tier.asked] == pytest.approx([LOOK + n * (LOOK + PATIENCE) for n in range(10)], abs=1)
+        assert [at for at, _ in tier.shown] == pytest.approx([LOOK + n * (LOOK + PATIENCE) for n in range(10)], abs=1)
         assert recount.owed == 1
 
 
@@ -424,7 +424,7 @@ async def test_what_the_tier_acknowledged_long_ago_is_forgotten_though_no_reques
         await trio.sleep(TAIL + 2 * LOOK)
         tier.failover()
         await trio.sleep(CALM)
-        assert tier.asked == []
+        assert tier.shown == []
 
 
 async def test_while_the_tier_is_silent_nobody_knows_when_it_died_and_the_tail_is_kept_f19(autojump_clock):
@@ -438,7 +438,7 @@ async def test_while_the_tier_is_silent_nobody_knows_when_it_died_and_the_tail_i
         await trio.sleep(3 * TAIL)
         tier.start()
         await trio.sleep(CALM)
-        assert {proof.jti for _, proof in tier.asked} == {"a"}
+        assert {proof.jti for _, proof in tier.shown} == {"a"}
 
 
 async def test_an_acknowledgement_over_a_line_that_is_no_more_is_worth_nothing_f19(autojump_clock):

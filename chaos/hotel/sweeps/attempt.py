@@ -6,7 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from bff.model import SessionId, TenantId
+from bff.gate.ladder import Attests
+from bff.model import OperatorId, SessionId, TenantId
+from bff.stores.keys import Claimed, Claiming, KeyId
 from chaos.hotel.fleet.proof import make_proof
 from chaos.hotel.instance import DESK_SIDE
 from nurseries import BulkheadPermit
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 PATH: Final = "/v1/dashboard"
 ORIGIN: Final = "http://bff"
+FOR: Final = Attests("folio.refund", "f-00870")
 TTL: Final = 900  # seconds
+LEASE: Final = 10.0
 FULL_AGAIN: Final = 2.5  # seconds after which a device that asked too fast may ask again
 
 
@@ -43,6 +47,8 @@ class Attempt:
     older: float = 0.0  # seconds before now that the proof says it was made
     extra: dict[str, str | None] = field(default_factory=dict)
     query: str = ""
+    attested: dict[str, Any] = field(default_factory=dict)
+    spent: bool = False  # the second factor, on another key
     hasty: bool = False
     undo: ExitStack = field(default_factory=ExitStack)
 
@@ -56,7 +62,7 @@ class Attempt:
 
     def next(self, number: int) -> Attempt:
         """Another one in order, in a session of its own."""
-        fresh: dict[str, Any] = {"claims": {}, "extra": {}, "undo": ExitStack()}
+        fresh: dict[str, Any] = {"claims": {}, "extra": {}, "attested": {}, "undo": ExitStack()}
         return replace(self, number=number, **fresh)
 
     @property
@@ -91,12 +97,34 @@ class Attempt:
     def jti(self) -> str:
         return f"proof-{self.number}"
 
+    @property
+    def factor(self) -> str:
+        """The id of its second factor."""
+        return f"factor-{self.number}"
+
+    def attestation(self, **claims: Any) -> str:
+        """A second factor for `FOR`, that iam attested now in this desk's session; what `claims` say is so."""
+        usual = {"jti": self.factor, "act": FOR.action, "res": FOR.resource, "did": None, "props": None}
+        return self._minted({**usual, **claims}, {"typ": "mfa+jwt"})
+
     def token(self, **claims: Any) -> str:
         """An access token of this desk's, that iam signed now; what `claims` say is so."""
+        return self._minted(claims, {})
+
+    def _minted(self, claims: dict[str, Any], header: dict[str, Any]) -> str:
         assert self.desk.session is not None, "signed in"
         now = self.world.now()
         usual = {"sid": self.session, "iat": now, "nbf": now, "exp": now + TTL}
-        return self.world.authority.mint(self.desk.session.access_token, {**usual, **claims}, {})
+        return self.world.authority.mint(self.desk.session.access_token, {**usual, **claims}, header)
+
+    async def prepare(self) -> None:
+        """What somebody else did before it comes."""
+        if not self.spent:
+            return
+        whose = KeyId(self.tenant, OperatorId(self.desk.session.operator_id if self.desk.session else ""), self.factor)
+        claiming = Claiming(whose, b"", (self.factor,), b"", LEASE, attestation=self.factor)
+        said = await self.world.stores.ledger.session().claim(claiming)
+        assert isinstance(said, Claimed), f"a key of its own, and {said}"
 
     def headers(self) -> Mapping[str, str]:
         """All of them, as they go out now."""
@@ -109,7 +137,13 @@ class Attempt:
             now=self.world.now() - self.older,
             jti=self.jti,
         )
-        usual = {"authorization": f"DPoP {token}", "dpop": proof, "x-device-id": self.desk.device}
+        usual = {
+            "authorization": f"DPoP {token}",
+            "dpop": proof,
+            "x-device-id": self.desk.device,
+            "x-mfa-attestation": self.attestation(**self.attested),
+            "idempotency-key": f"key-{self.number}",
+        }
         return {name: value for name, value in {**usual, **self.extra}.items() if value is not None}
 
     def begin(self, headers: Mapping[str, str]) -> None:

@@ -1,10 +1,11 @@
 """The sweep of the gate: whatever is wrong with a request at once, the first rung that holds answers, over the wire.
 
 Singly: each thing that can be wrong, and every subset of the rungs with the first of each one's. With pairs: every
-combination of one thing, or nothing, of every rung.
+combination of one thing, or nothing, of every rung up to the tier; and of the tier and what is above it, with every
+subset of the firsts of the others.
 
-Rung 7 is about what a route demands. As long as none of them demands the session tier, a request that has come so far
-is asked of twice: over the wire, where it goes on without the tier; and at the server's own ladder, with the demand.
+Rungs 7 to 9 are about what a route demands. What they have to say against a request is asked for twice: over the wire,
+of a read, which goes on without; and of the server's own ladder, with all the demands of a sensitive mutation.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bff.problem import Problem
 from bff.wire.asgi import Request
 from bff.wire.trace import ServerTiming
 from chaos.hotel.instance import DESK_SIDE
-from chaos.hotel.sweeps.attempt import PATH, Attempt
+from chaos.hotel.sweeps.attempt import FOR, PATH, Attempt
 from chaos.hotel.sweeps.batch import in_worlds
 from chaos.hotel.sweeps.tries import WHO
 from chaos.hotel.sweeps.wrongs import SUSPENDED, WRONG
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
     from chaos.hotel.world import World
     from chaos.sweep import Ran
 
-RATES: Final = Rates(requests=50.0, address=0.0, passwords=0.0)
+RATES: Final = Rates(requests=50.0, address=0.0, passwords=0.0, codes=0.0)
 SECONDS: Final = 5.0  # for the ladder alone
 PASSES: Final = (200, "")
 NO_ANSWER: Final = (0, "")
-TIER: Final = 7
+TIER: Final = 7  # the first rung that only some routes ask
+ABOVE: Final = 10
+DEMANDS: Final = Demands(tier=True, keyed=True, attests=FOR)
 NONE: Final = "nothing"
 
 
@@ -60,7 +63,12 @@ class GateCase:
     @property
     def answer(self) -> tuple[int, str]:
         """What the first rung that holds answers: status and code."""
-        return next((way.answer for way in map(WRONG.__getitem__, self.wrong)), PASSES)
+        return self.answer_to(below=ABOVE)
+
+    def answer_to(self, *, below: int) -> tuple[int, str]:
+        """What is answered where only the rungs `below` that one are asked."""
+        ways = (WRONG[word] for word in self.wrong)
+        return next((way.answer for way in ways if way.rung < below), PASSES)
 
 
 class GateSweep:
@@ -71,7 +79,10 @@ class GateSweep:
 
     def cases(self, *, pairs: bool) -> Sequence[GateCase]:
         if pairs:
-            return [_case(ways) for ways in product(*((None, *ways) for ways in _by_rung().values()))]
+            rungs = _by_rung()
+            wide = {rung: ways for rung, ways in rungs.items() if rung <= TIER}
+            high = {rung: ways if rung >= TIER else ways[:1] for rung, ways in rungs.items()}
+            return list(dict.fromkeys([*_combined(wide), *_combined(high)]))
         firsts = [ways[0] for ways in _by_rung().values()]
         subsets = [GateCase(some) for size in range(len(firsts) + 1) for some in combinations(firsts, size)]
         return list(dict.fromkeys([*subsets, *(GateCase((word,)) for word in WRONG)]))
@@ -97,8 +108,10 @@ def _by_rung() -> Mapping[int, list[str]]:
     return rungs
 
 
-def _case(ways: tuple[str | None, ...]) -> GateCase:
-    return GateCase(tuple(word for word in ways if word is not None))
+def _combined(rungs: Mapping[int, list[str]]) -> Iterator[GateCase]:
+    """One thing, or nothing, of each."""
+    for ways in product(*((None, *ways) for ways in rungs.values())):
+        yield GateCase(tuple(word for word in ways if word is not None))
 
 
 @asynccontextmanager
@@ -129,17 +142,18 @@ class _Attempts:
 
     async def case(self, case: GateCase) -> None:
         """Raises `AssertionError` where it was answered otherwise."""
-        expected = case.answer
-        if case.wrong and WRONG[case.wrong[0]].rung == TIER:
-            await self._judged(case, PASSES)
+        await self._judged(case, case.answer_to(below=TIER))
+        if any(WRONG[word].rung >= TIER for word in case.wrong) or not case.wrong:
             said = await self._climbed(self._attempt(case))
-            assert said == expected, f"the ladder said {said}, not {expected}"
-        else:
-            await self._judged(case, expected)
+            assert said == case.answer, f"the ladder said {said}, not {case.answer}"
 
     async def _judged(self, case: GateCase, expected: tuple[int, str]) -> None:
         said = await self._asked(self._attempt(case))
         assert said == expected, f"told {said}, not {expected}"
+
+    async def _prepared(self, attempt: Attempt) -> None:
+        with within(SECONDS):
+            await attempt.prepare()
 
     def _next(self) -> Attempt:
         self._number += 1
@@ -153,6 +167,7 @@ class _Attempts:
 
     async def _asked(self, attempt: Attempt) -> tuple[int, str]:
         """Over the wire: status and code."""
+        await self._prepared(attempt)
         headers, said = attempt.headers(), NO_ANSWER
         with attempt.undo, within(SECONDS):
             attempt.begin(headers)
@@ -162,13 +177,14 @@ class _Attempts:
         return said
 
     async def _climbed(self, attempt: Attempt) -> tuple[int, str]:
-        """At the ladder, with the demand for the tier."""
+        """At the ladder, with all its demands."""
+        await self._prepared(attempt)
         headers, said = attempt.headers(), NO_ANSWER
         raw = ((b"host", b"bff"), *((name.encode(), value.encode()) for name, value in headers.items()))
         request = Request("GET", PATH, attempt.query, raw, "http", DESK_SIDE[0])
         with attempt.undo, ExitStack() as stay, within(SECONDS):
             attempt.begin(headers)
-            result = await climb(attempt.gate, request, Demands(tier=True), stay=stay, timing=ServerTiming())
+            result = await climb(attempt.gate, request, DEMANDS, stay=stay, timing=ServerTiming())
             said = (result.status, result.code.word) if isinstance(result, Problem) else PASSES
         await trio.sleep(attempt.rest)
         return said

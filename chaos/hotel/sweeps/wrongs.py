@@ -141,12 +141,42 @@ def _tier_hangs(at: Attempt) -> None:
     at.undo.callback(at.world.stores.tier.start)
 
 
+def _not_attested(at: Attempt) -> None:
+    at.extra["x-mfa-attestation"] = None
+
+
+def _for_another_thing(at: Attempt) -> None:
+    at.attested["res"] = "f-00871"
+
+
+def _in_another_session(at: Attempt) -> None:
+    at.attested["sid"] = "another"
+
+
+def _too_long_ago(at: Attempt) -> None:
+    at.attested["exp"] = at.world.now()
+
+
+def _spent(at: Attempt) -> None:
+    at.spent = True
+
+
+def _no_key(at: Attempt) -> None:
+    at.extra["idempotency-key"] = None
+
+
+def _key_with_a_space(at: Attempt) -> None:
+    at.extra["idempotency-key"] = "a key"
+
+
 _STRANGER: Final = (401, "SESSION_REQUIRED")
 _UNPROVED: Final = (401, "DPOP_INVALID")
 _OVER: Final = (401, "SESSION_EXPIRED")
 _ELSEWHERE: Final = (403, "DEVICE_MISMATCH")
 _INVALID: Final = (400, "VALIDATION_FAILED")
 _NO_TIER: Final = (503, "CACHE_UNAVAILABLE")
+_UNATTESTED: Final = (401, "MFA_INVALID_OR_USED")
+_NO_KEY: Final = (400, "IDEMPOTENCY_KEY_REQUIRED")
 
 WRONG: Final[Mapping[str, Wrong]] = {
     "draining": Wrong(0, (503, "DRAINING"), _draining),
@@ -175,4 +205,11 @@ WRONG: Final[Mapping[str, Wrong]] = {
     "asked-for-nothing": Wrong(6, _INVALID, _asked_for_nothing),
     "tier-down": Wrong(7, _NO_TIER, _tier_down),
     "tier-hangs": Wrong(7, _NO_TIER, _tier_hangs),
+    "not-attested": Wrong(8, (401, "MFA_REQUIRED"), _not_attested),
+    "attested-for-another-thing": Wrong(8, _UNATTESTED, _for_another_thing),
+    "attested-in-another-session": Wrong(8, _UNATTESTED, _in_another_session),
+    "attested-too-long-ago": Wrong(8, _UNATTESTED, _too_long_ago),
+    "attestation-spent": Wrong(8, _UNATTESTED, _spent),
+    "no-key": Wrong(9, _NO_KEY, _no_key),
+    "key-with-a-space": Wrong(9, _NO_KEY, _key_with_a_space),
 }
