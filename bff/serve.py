@@ -8,6 +8,7 @@ the stores. A second signal ends the waiting.
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import signal
 from contextlib import AsyncExitStack
@@ -26,7 +27,7 @@ from bff.stores.border import open_border
 from bff.stores.postgres import open_ledger
 from bff.stores.redis_cache import open_cache
 from bff.stores.redis_tier import open_tier
-from bff.upstreams.services import SERVICES
+from bff.upstreams.services import LOCATED
 from bff.wire.edge import serve_edge, server_context
 from bff.wire.limits import EdgeConfig, Limits
 from bff.wire.pool import Pool
@@ -34,7 +35,7 @@ from bff.wire.transport import TrioTransport
 from nurseries import Owner, listening, open_owner, within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from bff.config import Settings
     from bff.outside import Outside
@@ -49,10 +50,11 @@ ESTATE_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the two listeners really are, as URLs."""
+    """Where the two listeners really are, as URLs, and the ids of the processes that serve."""
 
     edge: str
     ops: str
+    workers: tuple[int, ...]
 
 
 async def located(env: Mapping[str, str], outside: Outside) -> dict[str, str]:
@@ -61,7 +63,7 @@ async def located(env: Mapping[str, str], outside: Outside) -> dict[str, str]:
     Raises `BadSetting` where that does not answer as an estate does.
     """
     base = env.get("BFF_ESTATE_URL")
-    if not base or all(env.get(variable(service)) for service in SERVICES):
+    if not base or all(env.get(variable(service)) for service in LOCATED):
         return dict(env)
     url = f"{base.rstrip('/')}/_estate/services"
     with within(ESTATE_SECONDS):
@@ -70,15 +72,23 @@ async def located(env: Mapping[str, str], outside: Outside) -> dict[str, str]:
                 found = msgspec.json.decode((await client.get(url)).content, type=dict[str, str])
             except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError) as error:
                 raise BadSetting(f"BFF_ESTATE_URL is {base!r}: no estate answers ({type(error).__name__})") from None
-        return {**{variable(service): found[service] for service in SERVICES if service in found}, **env}
+        return {**{variable(service): found[service] for service in LOCATED if service in found}, **env}
     raise BadSetting(f"BFF_ESTATE_URL is {base!r}: no answer within {ESTATE_SECONDS:.0f} s")
 
 
 async def serve_until_told(
-    told: Settings, outside: Outside, *, log: Any, announce: Callable[[Addresses], None]
+    told: Settings,
+    outside: Outside,
+    *,
+    log: Any,
+    announce: Callable[[Addresses], None],
+    edge: Sequence[trio.SocketListener] = (),
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then end in order. Raises `BadSetting` for what cannot be used."""
-    _allow_many_sockets()
+    """Serve until SIGTERM or SIGINT, then end in order. Raises `BadSetting` for what cannot be used.
+
+    `edge` are sockets that listen already and that others accept from too; without any it binds its own.
+    """
+    allow_many_sockets()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with AsyncExitStack() as parts:
             stores = await _open_stores(told, parts)
@@ -87,7 +97,7 @@ async def serve_until_told(
             parts.push_async_callback(house.pool.aclose)
             parts.enter_context(listening(house.meters.hear))
             parts.enter_context(listening(lines(log)))
-            await _listen(told, outside, house, owner, signals, announce)
+            await _listen(told, outside, house, owner, signals, announce, edge)
 
 
 async def _open_stores(told: Settings, parts: AsyncExitStack) -> Stores:
@@ -109,11 +119,12 @@ async def _listen(
     owner: Owner,
     signals: Any,
     announce: Callable[[Addresses], None],
+    shared: Sequence[trio.SocketListener],
 ) -> None:
     edge = EdgeConfig(outside, tls=_tls(told), grace=GRACE_SECONDS)
     ops = EdgeConfig(outside, limits=OPS_LIMITS, grace=OPS_GRACE_SECONDS)
-    edge_sockets = await _bound(told.edge, "BFF_EDGE_BIND")
-    ops_sockets = await _bound(told.ops, "BFF_OPS_BIND")
+    edge_sockets = list(shared) or await bound(told.edge, "BFF_EDGE_BIND")
+    ops_sockets = await bound(told.ops, "BFF_OPS_BIND")
     draining, over = trio.Event(), trio.Event()
     hearing, serving = trio.CancelScope(), trio.CancelScope()
     async with trio.open_nursery() as nursery:
@@ -125,9 +136,10 @@ async def _listen(
                 serve = partial(serve_edge, house.app, edge, listeners=edge_sockets, shutdown=draining)
                 await connections.start(serve)
                 _spare_collections()
-                announce(Addresses(_url(edge_sockets, told.tls is not None), _url(ops_sockets, False)))
+                urls = url_of(edge_sockets, told.tls is not None), url_of(ops_sockets, False)
+                announce(Addresses(*urls, (os.getpid(),)))
         hearing.cancel(reason="the edge has drained")
-        _ignore_signals()
+        ignore_signals()
         over.set()
 
 
@@ -140,17 +152,17 @@ async def _hear(
         house.drain()
         draining.set()
         await anext(signals)
-        _ignore_signals()
+        ignore_signals()
         serving.cancel(reason="told to end a second time")
 
 
-def _ignore_signals() -> None:
+def ignore_signals() -> None:
     """The end is under way: a signal that nobody waits for any more would be delivered once more by its default."""
     for impatient in (signal.SIGINT, signal.SIGTERM):
         signal.signal(impatient, signal.SIG_IGN)
 
 
-async def _bound(where: Bind, name: str) -> list[trio.SocketListener]:
+async def bound(where: Bind, name: str) -> list[trio.SocketListener]:
     """Listening sockets at `where`. Raises `BadSetting` where it cannot be had."""
     try:
         return list(await trio.open_tcp_listeners(where.port, host=where.host))
@@ -160,7 +172,8 @@ async def _bound(where: Bind, name: str) -> list[trio.SocketListener]:
         ) from None
 
 
-def _url(sockets: list[trio.SocketListener], tls: bool) -> str:
+def url_of(sockets: Sequence[trio.SocketListener], tls: bool) -> str:
+    """The URL of listening sockets: of the first, since the others are the same port of another family."""
     host, port = sockets[0].socket.getsockname()[:2]
     return f"http{'s' if tls else ''}://{Bind(host, port)}"
 
@@ -185,7 +198,7 @@ def _spare_collections() -> None:
     gc.set_threshold(*COLLECT_EVERY)
 
 
-def _allow_many_sockets() -> None:
+def allow_many_sockets() -> None:
     """As many open files as this process may have: a stream per desk, and a connection per call behind it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

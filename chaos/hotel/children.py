@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -40,38 +40,55 @@ class ServerLine(msgspec.Struct):
 
     edge: str
     ops: str
+    workers: list[int]
+
+
+class WorkersLine(msgspec.Struct):
+    """What `bff serve --json` prints when one of several workers was replaced: all of them, in order."""
+
+    workers: list[int]
 
 
 class Ended(Exception):
     """A child ended and nobody had asked it to; the text is its last word."""
 
 
-async def said(child: Child, kind: type[T]) -> T:
-    """The line a child prints when it is ready. Raises `LiveError` with its own last words where there is none."""
-    line = bytearray()
-    with _speaking(child) as speaking, within(STARTS_WITHIN):
-        while not line.endswith(b"\n") and len(line) < LONGEST_LINE:
-            piece = await speaking.receive_some(4096)
+class Voice:
+    """A child's standard output, by lines. Made once; when it is closed nobody listens any more."""
+
+    def __init__(self, child: Child) -> None:
+        assert child.process.stdout is not None, "spawned with speaks=True"
+        self._child = child
+        self._stream = trio.lowlevel.FdStream(os.dup(child.process.stdout.fileno()))
+        self._heard = bytearray()
+        child.process.stdout.close()
+
+    async def line(self) -> bytes:
+        """The next one; b'' when it has said its last, or more in one line than anybody listens to."""
+        while b"\n" not in self._heard:
+            piece = await self._stream.receive_some(4096) if len(self._heard) < LONGEST_LINE else b""
             if not piece:
-                await child.ended()
-                raise LiveError(f"the {child.name} did not start: {child.why().removeprefix('bff: ')}")
-            line += piece
-    try:
-        return msgspec.json.decode(bytes(line), type=kind)
-    except msgspec.MsgspecError:
-        raise LiveError(f"the {child.name} was not ready within {STARTS_WITHIN:.0f} s: {child.why()}") from None
+                return b""
+            self._heard += piece
+        line, _, self._heard = self._heard.partition(b"\n")
+        return bytes(line)
 
+    async def first(self, kind: type[T]) -> T:
+        """The line a child prints when it is ready. Raises `LiveError` with its last words where there is none."""
+        name = self._child.name
+        with within(STARTS_WITHIN):
+            line = await self.line()
+            if not line:
+                await self._child.ended()
+                raise LiveError(f"the {name} did not start: {self._child.why().removeprefix('bff: ')}")
+            try:
+                return msgspec.json.decode(line, type=kind)
+            except msgspec.MsgspecError as error:
+                raise LiveError(f"the {name} says {line[:80]!r} when it starts: {error}") from None
+        raise LiveError(f"the {name} was not ready within {STARTS_WITHIN:.0f} s: {self._child.why()}")
 
-@contextmanager
-def _speaking(child: Child) -> Iterator[trio.lowlevel.FdStream]:
-    """Its standard output; afterwards nobody listens any more."""
-    assert child.process.stdout is not None, "spawned with speaks=True"
-    stream = trio.lowlevel.FdStream(os.dup(child.process.stdout.fileno()))
-    child.process.stdout.close()
-    try:
-        yield stream
-    finally:
-        stream.close()
+    def close(self) -> None:
+        self._stream.close()
 
 
 @contextmanager
@@ -91,7 +108,8 @@ def begun_estate(port: int, token_ttl: int, env: Mapping[str, str], log: Path) -
 async def estate_line(child: Child | None, env: Mapping[str, str]) -> EstateLine:
     """Where the stand-ins are, once they are ready. Raises `LiveError`."""
     if child is not None:
-        return await said(child, EstateLine)
+        with closing(Voice(child)) as voice:
+            return await voice.first(EstateLine)
     url = env["BFF_ESTATE_URL"].rstrip("/")
     try:
         answer = await asked("GET", f"{url}/_estate/services")
@@ -103,32 +121,43 @@ async def estate_line(child: Child | None, env: Mapping[str, str]) -> EstateLine
 class Server:
     """`bff serve` as a child: begun once, and begun again, as it was told, whenever it has ended.
 
-    `warn` gets a line for a person; `replaced` is called when another process has taken the place of one.
+    With several workers it replaces those that die itself, and says so. `warn` gets a line for a person; `replaced` is
+    called when another process has taken the place of one; `workers` are the process ids of those that serve.
     """
 
-    def __init__(self, env: Mapping[str, str], log: Path, warn: Callable[[str], None]) -> None:
+    def __init__(self, env: Mapping[str, str], log: Path, warn: Callable[[str], None], *, workers: int = 1) -> None:
         self._env = env
         self._log = log
         self._warn = warn
+        self._count = workers
+        self._voice: Voice | None = None
         self.child: Child | None = None
+        self.workers: list[int] = []
         self.replaced: Callable[[], object] = lambda: None
 
     def begin(self) -> None:
         """A process that is not ready yet. Raises `LiveError`."""
-        argv = [*PYTHON, "bff", "serve", "--json"]
+        argv = [*PYTHON, "bff", "serve", "--json", "--workers", str(self._count)]
+        self._hush()
         self.child = spawn(argv, name="server", env=self._env, log=self._log, speaks=True)
+        self._voice = Voice(self.child)
 
     async def ready(self) -> ServerLine:
         """Wait till it listens. Raises `LiveError` with what it said instead."""
-        assert self.child is not None, "begun"
-        return await said(self.child, ServerLine)
+        assert self._voice is not None, "begun"
+        line = await self._voice.first(ServerLine)
+        self.workers = line.workers
+        return line
 
     async def stay(self) -> None:
         """Until it ends, which it should not; begun anew where it has ended already. A service for an owner."""
         if self.child is None or not self.child.alive:
             await self._begin_again()
         assert self.child is not None
-        code = await self.child.ended()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen)
+            code = await self.child.ended()
+            nursery.cancel_scope.cancel(reason="it says no more")
         self._warn(f"the server ended ({_told(code)}), and is started again")
         raise Ended(f"return code {code}")
 
@@ -142,10 +171,26 @@ class Server:
         self.replaced()
         self._warn("the server is there again")
 
+    async def _listen(self) -> None:
+        """Hear of every worker that it has replaced, until it says no more."""
+        assert self._voice is not None, "begun"
+        while line := await self._voice.line():
+            before, self.workers = self.workers, msgspec.json.decode(line, type=WorkersLine).workers
+            self.replaced()
+            for gone, come in zip(before, self.workers, strict=True):
+                if gone != come:
+                    self._warn(f"worker {gone} ended, and {come} is there instead")
+
     def stop(self) -> None:
         """Let it drain, then end it. Blocks."""
+        self._hush()
         if self.child is not None:
             stop_all([self.child], SERVER_ENDS_WITHIN)
+
+    def _hush(self) -> None:
+        if self._voice is not None:
+            self._voice.close()
+            self._voice = None
 
 
 def _told(code: int) -> str:
