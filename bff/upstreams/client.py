@@ -66,6 +66,15 @@ class Reason(Enum):
     OVERLOADED = "OVERLOADED"
 
 
+class Fate(Enum):
+    """What became of the work of a call that gave no answer to use: whoever asked for a change has to know."""
+
+    NOT_SENT = "not sent"  # nothing of it reached the service
+    REFUSED = "refused"  # the service will not: a 4xx is an answer
+    FAILED = "failed"  # the service says that it could not: a 5xx
+    UNKNOWN = "unknown"  # no answer, or none that can be read
+
+
 @dataclass(frozen=True, slots=True)
 class Got:
     """An answer that parsed: `value` is the operation's struct, `body` as it came, `at` when, in POSIX seconds."""
@@ -84,6 +93,7 @@ class Missed:
     status: int | None = None
     code: str | None = None
     retry_after: float | None = None
+    fate: Fate = Fate.UNKNOWN
 
     def problem(self, service: str) -> Problem:
         """What a desk gets when a read depends on this one call (CONTRACT section 2, other codes)."""
@@ -206,7 +216,8 @@ class Upstreams:
 
     def _not_asked(self, operation: Operation) -> Missed:
         wait = self._breaker(operation).retry_after
-        return Missed(Reason.BREAKER_OPEN, "not asked: it failed before", retry_after=max(wait, 0.1))
+        detail = "not asked: it failed before"
+        return Missed(Reason.BREAKER_OPEN, detail, retry_after=max(wait, 0.1), fate=Fate.NOT_SENT)
 
     async def _exchange(
         self, call: Call, journey: Journey, common: tuple[tuple[bytes, bytes], ...], left: float, permit: Permit
@@ -215,7 +226,10 @@ class Upstreams:
         try:
             reply = await self._pool.fetch(self._prepared(call, journey, common, left))
         except Crowded:
-            return Missed(Reason.OVERLOADED, "too many calls wait for it")
+            return Missed(Reason.OVERLOADED, "too many calls wait for it", fate=Fate.NOT_SENT)
+        except httpx.ConnectError as error:
+            permit.failed()
+            return Missed(Reason.UPSTREAM_UNAVAILABLE, _why(error), fate=Fate.NOT_SENT)
         except (httpx.TransportError, httpx.DecodingError) as error:
             permit.failed()
             return Missed(Reason.UPSTREAM_UNAVAILABLE, _why(error))
@@ -249,7 +263,8 @@ class Upstreams:
         status = reply.status
         if status >= 500 or status < 200 or 300 <= status < 400:
             permit.failed()
-            return Missed(Reason.UPSTREAM_UNAVAILABLE, "a redirect" if status < 400 else f"status {status}")
+            fate, detail = (Fate.FAILED, f"status {status}") if status >= 500 else (Fate.UNKNOWN, "a redirect")
+            return Missed(Reason.UPSTREAM_UNAVAILABLE, detail, fate=fate)
         # From here on the service is there: a refusal and a shape it should not have are answers, and a breaker that
         # opened for them would hide from on-call which field drifted.
         permit.ok()
@@ -295,7 +310,9 @@ def _refused(reply: Reply) -> Missed:
         code = _REFUSAL.decode(reply.body).code or None
     except UNREADABLE:
         code = None
-    return Missed(Reason.UPSTREAM_UNAVAILABLE, f"status {reply.status}", status=reply.status, code=code)
+    return Missed(
+        Reason.UPSTREAM_UNAVAILABLE, f"status {reply.status}", status=reply.status, code=code, fate=Fate.REFUSED
+    )
 
 
 def _why(error: Exception) -> str:

@@ -17,7 +17,7 @@ from bff.model import TenantId
 T = TypeVar("T")
 # What decoding may raise: for text that is no UTF-8 and for nesting without end msgspec has no error of its own.
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_WHERE = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>[^`]+)`)?", re.DOTALL)
+_WHERE = re.compile(r"(?P<what>.*?)(?: - at (?:`key` in )?`(?P<path>[^`]+)`)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

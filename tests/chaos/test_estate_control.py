@@ -53,7 +53,7 @@ async def estate(nursery):
 async def test_each_service_has_a_door_of_its_own_and_the_control_says_where(autojump_clock, estate):
     status, urls = await estate.told("GET", "/_estate/services")
     assert status == 200
-    assert len(urls) == len(set(urls.values())) == 14
+    assert len(urls) == len(set(urls.values())) == 15
     for url in urls.values():
         assert (await estate.ask(int(url.rpartition(":")[2]), "GET", "/no-such-path"))[0] == 404
 

@@ -97,9 +97,8 @@ async def test_a_charge_is_a_line_and_the_balance_and_the_summary_follow(ask):
     owed = (await ask.get("billing", "/properties/resort-praia/folios")).body["balanceMinor"]
     posted = await ask.post("billing", f"{FOLIO}/charges", EUROS | {"description": "Minibar"})
     assert posted.status == 201
-    assert posted.body | {"id": ""} == {"tenantId": "resort", "id": "", "folioId": GUEST.folio_id} | EUROS | {
-        "description": "Minibar"
-    }
+    whose = {"tenantId": "resort", "propertyId": "resort-praia", "id": "", "folioId": GUEST.folio_id}
+    assert posted.body | {"id": ""} == whose | EUROS | {"description": "Minibar"}
     after = (await ask.get("billing", FOLIO)).body
     assert after["balanceMinor"] == before["balanceMinor"] + 1250
     line = {"amountMinor": 1250, "description": "Minibar", "at": after["lines"][-1]["at"], "id": posted.body["id"]}

@@ -12,7 +12,7 @@ import pytest
 from chaos.hotel.estate.hotel import build_hotel
 
 COMMAND = (sys.executable, "-m", "chaos.hotel.estate", "--token-ttl", "60")
-SERVICES = 14
+SERVICES = 15
 
 
 @pytest.fixture

@@ -37,6 +37,15 @@ class Revoked(msgspec.Struct, frozen=True, rename="camel"):
     revoked: bool
 
 
+class Attested(msgspec.Struct, frozen=True, rename="camel"):
+    """iam's answer to attestStepUp: a second factor for one action on one resource. It says itself when it ends."""
+
+    tenant_id: Id
+    attestation: str
+    action: str
+    resource: str
+
+
 class Operator(msgspec.Struct, frozen=True, rename="camel"):
     """tenant-service: the person at the desk."""
 

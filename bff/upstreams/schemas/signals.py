@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from bff.upstreams.schemas.identity import Id
+
+# It goes to the desk and comes back, and is kept in a text of PostgreSQL's: no control characters.
+CursorText = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -33,8 +36,8 @@ class Cursor(msgspec.Struct, frozen=True, rename="camel"):
 
     tenant_id: Id
     device_id: Id
-    cursor: str
-    server_time: datetime.datetime
+    cursor: CursorText
+    server_time: Annotated[datetime.datetime, msgspec.Meta(tz=True)]
     stale_sync: bool
 
 

@@ -143,8 +143,16 @@ class Billing:
 
     def _posted(self, house: Property, folio: Folio, change: int, amount: int, description: str) -> Reply:
         line = folio.add(change, description, self._grounds.moment())
-        body = {"tenantId": house.tenant_id, "id": line["id"], "folioId": folio.id, "amountMinor": amount}
-        return Reply(201, {**body, "currency": house.currency, "description": description}, effect=True)
+        body = {
+            "tenantId": house.tenant_id,
+            "propertyId": house.id,
+            "id": line["id"],
+            "folioId": folio.id,
+            "amountMinor": amount,
+            "currency": house.currency,
+            "description": description,
+        }
+        return Reply(201, body, effect=True)
 
 
 def _same_currency(house: Property, currency: str) -> None:

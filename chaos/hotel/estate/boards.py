@@ -93,7 +93,8 @@ class Board:
             raise Refusal(422, "INVALID", f"to should be one of {', '.join(self._columns)}")
         moved = replace(card, status=to)
         self._cards.put(house, card.id, moved)
-        return Reply(200, {"tenantId": house.tenant_id, **moved.shown()}, effect=moved != card)
+        body = {"tenantId": house.tenant_id, "propertyId": house.id, **moved.shown()}
+        return Reply(200, body, effect=moved != card)
 
 
 def housekeeping(grounds: Grounds) -> Board:

@@ -5,6 +5,8 @@
     GET    /_estate/last?service=NAME   the head of the last request it got
     POST   /_estate/iam/mint            a token signed by iam, for tests of a gate
     POST   /_estate/iam/revoke          the end of a session
+    GET    /_estate/published?topic=    what was published to it, in order; ?after=NUMBER goes on from there
+    POST   /_estate/pubsub/quota        {messagesPerSecond}: what may be published, null for any number
     POST   /_estate/tenant/status       {tenantId, status}: a tenant is suspended, or active again
     GET    /_estate/toxics              {service: [toxic, …]}
     POST   /_estate/toxics              {service, toxic}: in force when answered
@@ -17,8 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from chaos.hotel.estate.pubsub import PubSub
 from chaos.hotel.estate.service import Call, Operation, Reply, Service, refused
 from chaos.hotel.estate.serving import Door
 from chaos.hotel.estate.sockets import Listen
@@ -26,6 +29,8 @@ from chaos.toxics import STORE, BadToxic, Toxic, split
 
 if TYPE_CHECKING:
     import trio
+
+PAGE: Final = 5_000  # messages in one answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,13 @@ class Authority:
     `mint(base, claims, header)`: iam signs `base` with other claims and another header; a null takes one away.
     `ValueError` where `base` is no token. `revoke(session)`: iam ends a session; False where there is none.
     `stand(tenant, status)`: a tenant is suspended, or active again; False where there is no such tenant or status.
+    `pubsub` knows what was published.
     """
 
     mint: Callable[[str, Mapping[str, Any], Mapping[str, Any]], str]
     revoke: Callable[[str], bool]
     stand: Callable[[str, str], bool]
+    pubsub: PubSub
 
 
 class Estate:
@@ -84,6 +91,8 @@ class Estate:
                 Operation("last", "GET", "/_estate/last", self._last),
                 Operation("mint", "POST", "/_estate/iam/mint", self._mint),
                 Operation("revoke", "POST", "/_estate/iam/revoke", self._revoke),
+                Operation("published", "GET", "/_estate/published", self._published),
+                Operation("quota", "POST", "/_estate/pubsub/quota", self._quota),
                 Operation("status", "POST", "/_estate/tenant/status", self._stand),
                 Operation("toxics", "GET", "/_estate/toxics", lambda _: Reply(200, self.toxics())),
                 Operation("inject", "POST", "/_estate/toxics", self._inject),
@@ -123,6 +132,32 @@ class Estate:
         if not isinstance(tenant, str) or not isinstance(status, str) or not self._authority.stand(tenant, status):
             return _bad(call, "it should be {tenantId, status}, of a tenant there is: active or suspended")
         return Reply(200, {"tenantId": tenant, "status": status})
+
+    def _published(self, call: Call) -> Reply:
+        try:
+            found = self._authority.pubsub.published(call.query["topic"], int(call.query.get("after", "0")), PAGE)
+        except (KeyError, ValueError):
+            return _bad(call, "topic should name a topic, and after be a number")
+        messages = [
+            {
+                "number": one.number,
+                "messageId": one.message_id,
+                "orderingKey": one.ordering_key,
+                "type": one.kind,
+                "data": one.data.decode("utf-8", "replace"),
+            }
+            for one in found.messages
+        ]
+        counted = {"total": found.total, "distinct": found.distinct, "duplicates": found.duplicates}
+        return Reply(200, {**counted, "messages": messages})
+
+    def _quota(self, call: Call) -> Reply:
+        asked = call.body if isinstance(call.body, dict) else {}
+        try:
+            self._authority.pubsub.limit(asked["messagesPerSecond"])
+        except (KeyError, TypeError, ValueError):
+            return _bad(call, "messagesPerSecond should be a number over 0, or null")
+        return Reply(200, {"messagesPerSecond": asked["messagesPerSecond"]})
 
     def _inject(self, call: Call) -> Reply:
         asked = call.body if isinstance(call.body, dict) else {}

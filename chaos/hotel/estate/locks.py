@@ -49,6 +49,7 @@ class Key:
     def shown(self, house: Property) -> dict[str, Any]:
         return {
             "tenantId": house.tenant_id,
+            "propertyId": house.id,
             "keyId": self.id,
             "lockId": self.lock_id,
             "reservationId": self.reservation_id,

@@ -63,7 +63,8 @@ class Notifications:
         house, alert = self._alerts.find(call)
         seen = replace(alert, acknowledged=True)
         self._alerts.put(house, alert.id, seen)
-        return Reply(200, {"tenantId": house.tenant_id, **seen.shown()}, effect=not alert.acknowledged)
+        body = {"tenantId": house.tenant_id, "propertyId": house.id, **seen.shown()}
+        return Reply(200, body, effect=not alert.acknowledged)
 
 
 def _morning(hotel: Hotel, house: Property) -> Iterator[tuple[str, str]]:

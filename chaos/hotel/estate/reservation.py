@@ -164,7 +164,7 @@ def _all(found: Iterable[Booked]) -> list[dict[str, Any]]:
 
 
 def _shown(house: Property, one: Booked) -> dict[str, Any]:
-    return {"tenantId": house.tenant_id, **_fields(one)}
+    return {"tenantId": house.tenant_id, "propertyId": house.id, **_fields(one)}
 
 
 def _fields(one: Booked) -> dict[str, Any]:

@@ -59,11 +59,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: `body` a JSON value with its `tenantId`. `effect` says that something was really changed by it."""
+    """An answer: `body` a JSON value with its `tenantId`. `effect` says how much was really changed by it.
+
+    `keys` is how many idempotency keys of its own the request brought for the first time, beside its header's.
+    """
 
     status: int
     body: Any
-    effect: bool = False
+    effect: int = 0
+    keys: int = 0
 
 
 class Refusal(Exception):
@@ -100,7 +104,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A row of a service's table: `path` with its fields in braces, one segment each.
+    """A row of a service's table: `path` with its fields in braces, one segment each, or the beginning of one.
 
     `kept` says that the answer follows from the service's memory and the request alone: not from the time.
     """
@@ -121,8 +125,9 @@ class Operation:
             return None
         fields: dict[str, str] = {}
         for pattern, segment in zip(self.segments, segments, strict=True):
-            if pattern.startswith("{"):
-                fields[pattern[1:-1]] = unquote(segment)
+            name, _, ending = pattern.removeprefix("{").partition("}")
+            if pattern.startswith("{") and segment.endswith(ending):
+                fields[name] = unquote(segment.removesuffix(ending))
             elif pattern != segment:
                 return None
         return fields
@@ -244,8 +249,9 @@ class Service:
             reply = operation.handler(call)
         except Refusal as refusal:
             return refusal.reply(call)
+        self.counts[operation.name].keys += reply.keys
         if reply.effect:
-            self.counts[operation.name].effects += 1
+            self.counts[operation.name].effects += reply.effect
             self.changed()
         return reply
 

@@ -1,4 +1,4 @@
-"""The fourteen services of CONTRACT section 8, made from one morning. Each has a memory of its own from then on."""
+"""The fifteen services of CONTRACT section 8, made from one morning. Each has a memory of its own from then on."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from chaos.hotel.estate.insight import Advisor, Analytics
 from chaos.hotel.estate.locks import Locks
 from chaos.hotel.estate.notification import Notifications
 from chaos.hotel.estate.pricing import Rates
+from chaos.hotel.estate.pubsub import PubSub
 from chaos.hotel.estate.reservation import Reservations
 from chaos.hotel.estate.service import Service
 from chaos.hotel.estate.signing import Entropy
@@ -31,7 +32,7 @@ def build_services(
     The same arguments and the same calls give the same answers, byte for byte.
     """
     grounds = Grounds(hotel, now)
-    iam, tenants = Iam(grounds, entropy, ttl=token_ttl), Tenants(grounds)
+    iam, tenants, pubsub = Iam(grounds, entropy, ttl=token_ttl), Tenants(grounds), PubSub(now)
     tables = {
         "iam": iam.operations(),
         "tenant": tenants.operations(),
@@ -47,6 +48,7 @@ def build_services(
         "sync": Sync(grounds).operations(),
         "analytics": Analytics(grounds).operations(),
         "ai-orchestrator": Advisor(grounds).operations(),
+        "pubsub": pubsub.operations(),
     }
     services = {name: Service(name, table, tenants=hotel.by_tenant, seed=seed) for name, table in tables.items()}
 
@@ -54,4 +56,4 @@ def build_services(
         services["tenant"].changed()
         return tenants.stand(tenant, status)
 
-    return list(services.values()), Authority(mint=iam.mint, revoke=iam.revoke, stand=stand)
+    return list(services.values()), Authority(iam.mint, iam.revoke, stand, pubsub)
