@@ -1,6 +1,6 @@
 """The door: the whole way of a request on one screen.
 
-    head ─► route (404, 405) ─► deadline ─► gate ─► body ─► room ─► answer or problem ─► out
+    head ─► route (404, 405) ─► deadline ─► place in line ─► gate ─► body ─► room ─► answer or problem ─► out
 
 The deadline is set here, once, from the moment the head was read; everything below only asks how much of it is left.
 It ends a little before the contract's, so that what is to be said then is said in time. A room that obeys it is cut off
@@ -25,7 +25,7 @@ import msgspec
 import trio
 
 from bff.facts import RequestServed, Surprised
-from bff.gate.ladder import Demands, Knocked, Pass, climb, knock
+from bff.gate.ladder import Attests, Demands, Knocked, Pass, climb, knock
 from bff.model import Answer
 from bff.problem import Code, FieldError, Problem, render
 from bff.routes import ROUTES, Asks, Found, Route, find
@@ -34,6 +34,9 @@ from bff.upstreams.drift import UNREADABLE
 from bff.upstreams.drift import described as drift_of
 from bff.wire.asgi import ASGI3, ClientLeft, Receive, Request, Scope, Send, failure, read_body, request_of, send
 from bff.wire.trace import ServerTiming, Trace
+from bff.writes.actions import named_by
+from bff.writes.locks import resource
+from bff.writes.order import Lines, Place
 from nurseries import remaining, tell, until, within
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from bff.outside import Outside
 
 SHORTEST_DEADLINE_MS: Final = 50
+HALTED_SECONDS: Final = 60.0  # after which to look again, when a person has turned everything off
 SEND_SECONDS: Final = 10.0  # a peer that does not take its answer is not waited for longer
 # What is kept of a deadline, in seconds, and at most which part of it:
 RESERVE: Final = 0.01  # for saying that nothing came in time
@@ -51,7 +55,7 @@ RESERVE_PART: Final = 0.1
 @dataclass(frozen=True, slots=True)
 class Visit:
     """A request that has passed the gate. `body` and `query` are its route's structs, or None; `who` what the gate
-    found out.
+    found out; `place` where a mutation stands in line, in the order in which heads came.
     """
 
     request: Request
@@ -61,23 +65,34 @@ class Visit:
     body: Any
     query: Any
     deadline_ms: int
+    request_id: str
+    place: Place | None
 
 
 Room = Callable[[Visit], Awaitable["Answer | Problem"]]
 
 
-def make_app(outside: Outside, gate: Gate, rooms: Mapping[str, Room]) -> ASGI3:
-    """The ASGI application. `rooms` has one for each `room` of the routes' table; raises `KeyError` for one missing."""
-    return Door(outside, gate, {route.room: rooms[route.room] for route in ROUTES}).serve
+def make_app(
+    outside: Outside, gate: Gate, rooms: Mapping[str, Room], *, open_to_all: Callable[[], bool] = lambda: True
+) -> ASGI3:
+    """The ASGI application. `rooms` has one for each `room` of the routes' table; raises `KeyError` for one missing.
+
+    While `open_to_all` says no, everything is `HALTED`.
+    """
+    return Door(outside, gate, {route.room: rooms[route.room] for route in ROUTES}, open_to_all).serve
 
 
 class Door:
     """Where every request comes in and every answer goes out."""
 
-    def __init__(self, outside: Outside, gate: Gate, rooms: Mapping[str, Room]) -> None:
+    def __init__(
+        self, outside: Outside, gate: Gate, rooms: Mapping[str, Room], open_to_all: Callable[[], bool]
+    ) -> None:
         self._outside = outside
         self._gate = gate
         self._rooms = rooms
+        self._open = open_to_all
+        self._lines = Lines()
 
     async def serve(self, scope: Scope, receive: Receive, out: Send) -> None:
         """One request, from its head to its answer. ASGI, of type `http` alone."""
@@ -89,7 +104,7 @@ class Door:
         timing = ServerTiming()
         found = find(request.method, request.path)
         try:
-            result = await self._walk(request, found, timing, receive) if isinstance(found, Found) else _nowhere(found)
+            result = await self._entered(request, found, request_id, timing, receive)
         except Exception as error:  # the border of a request: a bug in a room is this request's problem alone
             bug = failure(error)
             tell(Surprised(f"{_pattern(found)}, request {request_id}, {bug.where}", bug.error))
@@ -99,13 +114,26 @@ class Door:
         word = result.code.word if isinstance(result, Problem) else ""
         tell(RequestServed(_pattern(found), request.method, answer.status, word, trio.current_time() - began))
 
-    async def _walk(self, request: Request, found: Found, timing: ServerTiming, receive: Receive) -> Answer | Problem:
-        """The deadline, and the place in the house, for as long as the request needs them."""
+    async def _entered(
+        self, request: Request, found: Found | tuple[str, ...], request_id: str, timing: ServerTiming, receive: Receive
+    ) -> Answer | Problem:
+        """What is refused before anybody is asked for anything."""
+        if not self._open():
+            return Problem(Code.HALTED, "all traffic is halted", retry_after=HALTED_SECONDS)
+        if isinstance(found, Found):
+            return await self._walk(request, found, request_id, timing, receive)
+        return _nowhere(found)
+
+    async def _walk(
+        self, request: Request, found: Found, request_id: str, timing: ServerTiming, receive: Receive
+    ) -> Answer | Problem:
+        """The deadline, and the places in line and in the house, for as long as the request needs them."""
         asked = _asked_deadline(request)
         seconds = found.route.seconds if isinstance(asked, Problem) else min(found.route.seconds, asked)
         over = trio.current_time() + seconds - min(RESERVE, RESERVE_PART * seconds)
         with ExitStack() as stay, until(over):
-            who = await self._gated(request, found.route, stay, timing)
+            place = self._arrived(request, found, stay)
+            who = await self._gated(request, found, stay, timing)
             if isinstance(who, Problem):
                 return who
             if isinstance(asked, Problem):
@@ -119,19 +147,39 @@ class Door:
             journey = Journey(Trace.parse(request.first(b"traceparent"), self._outside.entropy), timing)
             if isinstance(who, Pass):
                 journey = _on_behalf(who, journey)
-            visit = Visit(request, found, journey, who, body, query, round(seconds * 1000))
+            visit = Visit(request, found, journey, who, body, query, round(seconds * 1000), request_id, place)
             return await self._rooms[found.route.room](visit)
         return Problem(Code.UPSTREAM_TIMEOUT, "there was no answer before the deadline")
 
+    def _arrived(self, request: Request, found: Found, stay: ExitStack) -> Place | None:
+        """A mutation's place in line, before anybody is waited for. Until it is verified the token says whose it is."""
+        action = found.route.action
+        if action is None:
+            return None
+        whose = request.first(b"authorization")
+        return stay.enter_context(
+            self._lines.arrive(request.arrived, ((whose, name) for name in named_by(action, found.fields)))
+        )
+
     async def _gated(
-        self, request: Request, route: Route, stay: ExitStack, timing: ServerTiming
+        self, request: Request, found: Found, stay: ExitStack, timing: ServerTiming
     ) -> Pass | Knocked | Problem | None:
+        route = found.route
         if route.gate is Asks.CLIMB:
-            demands = Demands(tier=route.tier, urgent=route.urgent)
+            demands = _demands(found)
             return await climb(self._gate, request, demands, stay=stay, timing=timing)
         if route.gate is Asks.KNOCK:
             return await knock(self._gate, request, stay=stay, timing=timing)
         return None
+
+
+def _demands(found: Found) -> Demands:
+    """What the row asks of who comes; a second factor is one for this very thing."""
+    route, action = found.route, found.route.action
+    if action is None:
+        return Demands(tier=route.tier, urgent=route.urgent)
+    attests = Attests(action.attests, resource(action, found.fields)) if action.attests else None
+    return Demands(tier=True, urgent=route.urgent, keyed=True, attests=attests)
 
 
 async def _send(answer: Answer, request_id: str, timing: ServerTiming, out: Send) -> None:

@@ -13,34 +13,47 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from bff.app import Room, make_app
+from bff.app import make_app
 from bff.config import BadSetting, variable
-from bff.gate.ladder import Gate, Knocked, Pass, make_gate
+from bff.gate.ladder import Gate, make_gate
 from bff.gate.session import Sessions
+from bff.gate.step_up import StepUp
+from bff.jobs.deadletters import DeadLetters
+from bff.jobs.relay import Relay
+from bff.jobs.roster import Service, begin
+from bff.jobs.sinks import ToPubSub
+from bff.jobs.tidy import Tidy
+from bff.jobs.watch_outbox import OutboxWatch
 from bff.meters import Meters
-from bff.model import Answer
-from bff.openapi import document
+from bff.ops.dead_letters import PATH as DEAD_LETTERS_PATH
+from bff.ops.dead_letters import Morgue
 from bff.ops.listener import Ops
 from bff.ops.readiness import Readiness
+from bff.ops.switches import PATH as SWITCHES_PATH
+from bff.ops.switches import Panel
 from bff.outside import fraction
-from bff.reads.boards import HOUSEKEEPING, INBOX, MAINTENANCE, Boards
+from bff.reads.boards import Boards
 from bff.reads.dashboard import Dashboard
-from bff.reads.widgets import Whose
+from bff.reads.preferences import PreferencesRoom
+from bff.reads.widgets import kept_cursor
+from bff.rooms import Inside, rooms
+from bff.stores.switches import Switches
 from bff.upstreams.client import Upstreams
+from bff.upstreams.pubsub import SERVICE as PUBSUB
+from bff.upstreams.pubsub import MetadataToken, Publisher
 from bff.upstreams.services import SERVICES
-from bff.welcome import PAGE
 from bff.wire.exchange import DEFAULT_PORTS, Origin
 from bff.wire.pool import Pool, PoolLimits
+from bff.writes.handshake import Handshakes
+from bff.writes.mutation import Mutations
+from bff.writes.telemetry import Telemetry
 from nurseries import BreakerRule, Owner, task_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bff.app import Visit
     from bff.config import Settings
     from bff.outside import Outside
-    from bff.problem import Problem
-    from bff.reads.boards import Board
     from bff.stores.cache import Cache
     from bff.stores.ledger import Ledger
     from bff.stores.tier import SessionTier
@@ -70,6 +83,9 @@ class House:
     pool: Pool
     readiness: Readiness
     meters: Meters
+    switches: Switches
+    telemetry: Telemetry
+    jobs: Mapping[str, Service]
 
     def keep_going(self, owner: Owner, outside: Outside) -> None:
         """Begin the services that a house needs, under `owner`."""
@@ -77,6 +93,9 @@ class House:
         owner.supervise("pool", self.pool.serve, jitter=jitter)
         owner.supervise("readiness", self.readiness.serve, jitter=jitter)
         owner.supervise("recount", self.gate.recount.serve, jitter=jitter)
+        owner.supervise("switches", self.switches.serve, jitter=jitter)
+        owner.supervise("telemetry", self.telemetry.serve, jitter=jitter)
+        begin(owner, self.jobs, jitter=jitter)
         owner.start(self.gate.warm, name="first keys")
 
     def drain(self) -> None:
@@ -89,96 +108,50 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
     """The house from its parts. Raises `BadSetting` for an upstream's address that cannot be used."""
     pool = Pool(outside.connect, limits=POOL)
     upstreams = Upstreams(pool, _origins(told.upstreams), outside, owner, BreakerRule())
-    gate = make_gate(told, outside, stores.tier, upstreams, owner)
-    sessions = Sessions(gate, upstreams, owner)
-    dashboard = Dashboard(upstreams, stores.cache, outside, owner)
-    boards = Boards(upstreams, stores.cache, outside, owner)
-    readiness = Readiness(
-        outside,
-        {"postgres": stores.ledger.ping, "redis-session": stores.tier.ping, "redis-cache": stores.cache.ping},
-        SERVICES,
-    )
+    gate = make_gate(told, outside, stores.tier, stores.ledger, upstreams, owner)
+    relay = Relay(stores.ledger, ToPubSub(_publisher(told, pool)), jitter=partial(fraction, outside.entropy))
+    outbox = OutboxWatch(stores.ledger, lambda: relay.failing)
+    pings = {
+        "postgres": stores.ledger.ping,
+        "redis-session": stores.tier.ping,
+        "redis-cache": stores.cache.ping,
+        "outbox": outbox.ping,
+    }
+    readiness = Readiness(outside, pings, SERVICES)
     readiness.watch(upstreams.breakers)
     meters = Meters()
-    ops = Ops(outside, readiness, metrics=meters.shown, tasks=task_tree, token=told.ops_token)
-    app = make_app(outside, gate, {**_rooms(sessions, dashboard), **_reads(boards)})
-    return House(app, ops.serve, gate, upstreams, pool, readiness, meters)
+    switches = Switches(stores.ledger, outside.now)
+    readiness.obey(switches)
+    ops = Ops(
+        outside,
+        readiness,
+        metrics=meters.shown,
+        tasks=task_tree,
+        token=told.ops_token,
+        mounted={
+            SWITCHES_PATH: Panel(switches).answer,
+            DEAD_LETTERS_PATH: Morgue(DeadLetters(stores.ledger, relay.nudge)).answer,
+        },
+    )
+    telemetry = Telemetry(stores.ledger, outside, lambda: switches.number("telemetry-sample"))
+    inside = Inside(
+        sessions=Sessions(gate, upstreams, owner),
+        step_up=StepUp(gate, upstreams),
+        dashboard=Dashboard(upstreams, stores.cache, outside, owner),
+        boards=Boards(upstreams, stores.cache, outside, owner),
+        preferences=PreferencesRoom(upstreams, stores.cache, stores.ledger, outside, owner),
+        mutations=Mutations(upstreams, stores.ledger, switches, outside, owner, relay.nudge),
+        handshakes=Handshakes(upstreams, stores.ledger, stores.tier, stores.cache, outside, owner, kept_cursor),
+        telemetry=telemetry,
+    )
+    jobs = {"relay": relay.serve, "watch-outbox": outbox.serve, "tidy": Tidy(stores.ledger).serve}
+    app = make_app(outside, gate, rooms(inside), open_to_all=lambda: not switches.off("traffic"))
+    return House(app, ops.serve, gate, upstreams, pool, readiness, meters, switches, telemetry, jobs)
 
 
-def _rooms(sessions: Sessions, dashboard: Dashboard) -> dict[str, Room]:
-    """Who answers, by the routes' names for it: what a room needs of the visit, and no more, is handed on here."""
-    contract = Answer(200, document())
-
-    async def sign_in(visit: Visit) -> Answer | Problem:
-        return await sessions.sign_in(_knocked(visit), visit.body, visit.journey)
-
-    async def refresh(visit: Visit) -> Answer | Problem:
-        return await sessions.refresh(_knocked(visit), visit.body, visit.journey)
-
-    async def sign_out(visit: Visit) -> Answer | Problem:
-        return await sessions.sign_out(_passed(visit), visit.journey)
-
-    async def in_hand(visit: Visit) -> Answer | Problem:
-        return sessions.in_hand(_passed(visit))
-
-    async def show(visit: Visit) -> Answer | Problem:
-        return await dashboard.answer(_whose(visit), visit.journey, deadline_ms=visit.deadline_ms)
-
-    async def openapi(_: Visit) -> Answer | Problem:
-        return contract
-
-    async def welcome(_: Visit) -> Answer | Problem:
-        return PAGE
-
-    return {
-        "sign_in": sign_in,
-        "refresh": refresh,
-        "sign_out": sign_out,
-        "in_hand": in_hand,
-        "dashboard": show,
-        "openapi": openapi,
-        "welcome": welcome,
-    }
-
-
-def _reads(boards: Boards) -> dict[str, Room]:
-    """Who answers what a desk reads beside its dashboard."""
-
-    def page(board: Board) -> Room:
-        async def show(visit: Visit) -> Answer | Problem:
-            return await boards.board(board, _whose(visit), visit.journey)
-
-        return show
-
-    async def workbench(visit: Visit) -> Answer | Problem:
-        return await boards.workbench(_whose(visit), visit.query.date or None, visit.journey)
-
-    async def folio(visit: Visit) -> Answer | Problem:
-        return await boards.folio(_passed(visit).claims, visit.found.fields["id"], visit.journey)
-
-    return {
-        "workbench": workbench,
-        "housekeeping_board": page(HOUSEKEEPING),
-        "maintenance_board": page(MAINTENANCE),
-        "folio": folio,
-        "alerts": page(INBOX),
-    }
-
-
-def _whose(visit: Visit) -> Whose:
-    who = _passed(visit)
-    assert who.property is not None, "the route's row asks for it"
-    return Whose(who.claims, who.property)
-
-
-def _knocked(visit: Visit) -> Knocked:
-    assert isinstance(visit.who, Knocked), "the route's row says so"
-    return visit.who
-
-
-def _passed(visit: Visit) -> Pass:
-    assert isinstance(visit.who, Pass), "the route's row says so"
-    return visit.who
+def _publisher(told: Settings, pool: Pool) -> Publisher:
+    tokens = MetadataToken(pool, told.pubsub_token) if told.pubsub_token else None
+    return Publisher(pool, _origin(PUBSUB, told.pubsub), project=told.pubsub_project, tokens=tokens)
 
 
 def _origins(urls: Mapping[str, str]) -> dict[str, Origin]:

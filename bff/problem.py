@@ -3,7 +3,8 @@
 Split by who broke it:
 
     desk      the request itself: 400, 401, 403, 404, 405, 408, 413, 415, 422, 429, and 409 while its twin is in flight
-    upstream  a service behind us: UPSTREAM_UNAVAILABLE, UPSTREAM_TIMEOUT, SCHEMA_DRIFT, PREFERENCES_UNAVAILABLE
+    upstream  a service behind us: UPSTREAM_UNAVAILABLE, UPSTREAM_TIMEOUT, SCHEMA_DRIFT, PREFERENCES_UNAVAILABLE; and
+              UPSTREAM_REFUSED, which is its answer to a mutation, under its own status
     store     what we keep: CACHE_UNAVAILABLE, STORE_UNAVAILABLE
     us        draining, overloaded, halted by a person or a job, a suspended tenant, or a bug (INTERNAL)
 
@@ -16,10 +17,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 import msgspec
 
 from bff.model import Answer, Headers
+
+PROBLEM_JSON: Final = "application/problem+json"
 
 
 class Code(Enum):
@@ -47,6 +51,7 @@ class Code(Enum):
     UPSTREAM_UNAVAILABLE = ("UPSTREAM_UNAVAILABLE", 502, "A service behind this one is unavailable", True)
     SCHEMA_DRIFT = ("SCHEMA_DRIFT", 502, "A service behind this one answered in an unknown shape", True)
     UPSTREAM_TIMEOUT = ("UPSTREAM_TIMEOUT", 504, "A service behind this one did not answer in time", True)
+    UPSTREAM_REFUSED = ("UPSTREAM_REFUSED", 409, "The service behind this one will not do it", False)
     PREFERENCES_UNAVAILABLE = ("PREFERENCES_UNAVAILABLE", 503, "Preferences cannot be changed now", True)
     # store
     CACHE_UNAVAILABLE = ("CACHE_UNAVAILABLE", 503, "The session tier is unavailable", True)
@@ -76,7 +81,10 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A refusal. `retry_after` is in seconds; `detail` is for people and holds no token and no upstream body."""
+    """A refusal. `retry_after` is in seconds; `detail` is for people and holds no token and no upstream body.
+
+    `upstream_status` and `upstream_code` are a service's own, where its refusal is the answer (CONTRACT section 2).
+    """
 
     code: Code
     detail: str
@@ -84,10 +92,12 @@ class Problem:
     retry_after: float | None = None
     errors: tuple[FieldError, ...] = ()
     headers: Headers = ()
+    upstream_status: int | None = None
+    upstream_code: str | None = None
 
     @property
     def status(self) -> int:
-        return self.code.status
+        return self.upstream_status or self.code.status
 
 
 class Body(msgspec.Struct, omit_defaults=True, rename="camel"):
@@ -101,6 +111,7 @@ class Body(msgspec.Struct, omit_defaults=True, rename="camel"):
     request_id: str
     retryable: bool
     upstream: str | None = None
+    upstream_code: str | None = None
     retry_after_ms: int | None = None
     errors: tuple[FieldError, ...] | None = None
 
@@ -111,12 +122,13 @@ def render(problem: Problem, request_id: str) -> Answer:
     body = Body(
         type=f"urn:bff-backoffice:problem:{code.word.lower().replace('_', '-')}",
         title=code.title,
-        status=code.status,
+        status=problem.status,
         code=code.word,
         detail=problem.detail,
         request_id=request_id,
         retryable=code.retryable,
         upstream=problem.upstream,
+        upstream_code=problem.upstream_code,
         retry_after_ms=None if problem.retry_after is None else math.ceil(problem.retry_after * 1000),
         errors=problem.errors or None,
     )
@@ -126,4 +138,4 @@ def render(problem: Problem, request_id: str) -> Answer:
     if code.status == 401:
         word = "invalid_dpop_proof" if code is Code.DPOP_INVALID else "invalid_token"
         headers += (("www-authenticate", f'DPoP algs="ES256", error="{word}"'),)
-    return Answer(code.status, msgspec.json.encode(body), "application/problem+json", headers)
+    return Answer(problem.status, msgspec.json.encode(body), PROBLEM_JSON, headers)

@@ -16,7 +16,8 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import unquote
 
-from bff.gate.bodies import InHandBody, RefreshBody, SessionBody, SignInBody
+from bff.gate.bodies import AttestationBody, InHandBody, RefreshBody, SessionBody, SignInBody, StepUpBody
+from bff.problem import Code
 from bff.reads.boards import (
     AlertsBody,
     FolioBody,
@@ -26,6 +27,11 @@ from bff.reads.boards import (
     WorkbenchQuery,
 )
 from bff.reads.dashboard import DashboardBody
+from bff.upstreams.schemas.preferences import PreferencesAnswer
+from bff.writes import actions, bodies
+from bff.writes.actions import Action
+from bff.writes.handshake import HandshakeAnswer, HandshakeBody
+from bff.writes.telemetry import TelemetryAnswer, TelemetryBody
 
 DASHBOARD_SECONDS: Final = 0.8
 READ_SECONDS: Final = 2.0
@@ -40,7 +46,7 @@ class Asks(StrEnum):
 
     NOTHING = ""
     KNOCK = "knock"  # rungs 0 and 2, without a token
-    CLIMB = "climb"  # rungs 0 to 7
+    CLIMB = "climb"  # rungs 0 to 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,8 @@ class Route:
 
     `tier` says that the request needs the session tier (rung 7), `urgent` that it is let in while the house is full.
     `body` is the struct that must come, `answer` the one that goes, `status` its status. `property` says that
-    `propertyId` in the query is required, `query` is the struct of what else may be asked there.
+    `propertyId` in the query is required, `query` is the struct of what else may be asked there. `action` is the row of
+    a mutation. `says` are the codes of the room itself, beside those of its action; `media` is what its answer is.
     """
 
     method: str
@@ -65,6 +72,30 @@ class Route:
     status: int = 200
     property: bool = False
     query: Any = None
+    action: Action | None = None
+    says: tuple[Code, ...] = ()
+    media: str = "application/json"
+
+
+# What is said of a service that is needed: of some, whatever they did; of others, what became of the one call.
+BAD_GATEWAY: Final = (Code.UPSTREAM_UNAVAILABLE, Code.SCHEMA_DRIFT)
+BEHIND: Final = (*BAD_GATEWAY, Code.NOT_FOUND, Code.UPSTREAM_TIMEOUT, Code.OVERLOADED)
+
+
+def _mutation(path: str, room: str, summary: str, action: Action, answer: Any, method: str = "POST") -> Route:
+    """A row of an M route (rungs 7 to 9): what it asks and changes is its action's row."""
+    return Route(
+        method,
+        path,
+        room,
+        OTHER_SECONDS,
+        summary,
+        tier=True,
+        body=action.body,
+        answer=answer,
+        status=action.status,
+        action=action,
+    )
 
 
 ROUTES: Final = (
@@ -79,6 +110,7 @@ ROUTES: Final = (
         body=SignInBody,
         answer=SessionBody,
         status=201,
+        says=(Code.RATE_LIMITED, Code.SESSION_REQUIRED, Code.TENANT_SUSPENDED, *BAD_GATEWAY),
     ),
     Route(
         "GET",
@@ -99,6 +131,7 @@ ROUTES: Final = (
         urgent=True,
         body=RefreshBody,
         answer=SessionBody,
+        says=(Code.SESSION_EXPIRED, *BAD_GATEWAY),
     ),
     Route(
         "DELETE",
@@ -108,6 +141,19 @@ ROUTES: Final = (
         "Sign this device out",
         urgent=True,
         status=204,
+        says=BAD_GATEWAY,
+    ),
+    Route(
+        "POST",
+        "/v1/session/step-up",
+        "step_up",
+        IDENTITY_SECONDS,
+        "A second factor for one action",
+        tier=True,
+        body=StepUpBody,
+        answer=AttestationBody,
+        status=201,
+        says=(Code.RATE_LIMITED, Code.MFA_INVALID_OR_USED, Code.NOT_FOUND, Code.SESSION_EXPIRED, *BAD_GATEWAY),
     ),
     Route(
         "GET",
@@ -127,6 +173,12 @@ ROUTES: Final = (
         answer=WorkbenchBody,
         property=True,
         query=WorkbenchQuery,
+        says=BEHIND,
+    ),
+    _mutation("/v1/reservations/{id}/check-in", "check_in", "A guest is here", actions.CHECK_IN, bodies.StayAnswer),
+    _mutation("/v1/reservations/{id}/check-out", "check_out", "A guest has left", actions.CHECK_OUT, bodies.StayAnswer),
+    _mutation(
+        "/v1/reservations/{id}/room", "assign_room", "Another room for a stay", actions.ASSIGN_ROOM, bodies.StayAnswer
     ),
     Route(
         "GET",
@@ -136,6 +188,14 @@ ROUTES: Final = (
         "The rooms to clean",
         answer=HousekeepingBody,
         property=True,
+        says=BEHIND,
+    ),
+    _mutation(
+        "/v1/housekeeping/tasks/{id}/transition",
+        "move_task",
+        "A room's cleaning, one column on",
+        actions.MOVE_TASK,
+        bodies.MovedAnswer,
     ),
     Route(
         "GET",
@@ -145,8 +205,32 @@ ROUTES: Final = (
         "The things to repair",
         answer=MaintenanceBody,
         property=True,
+        says=BEHIND,
     ),
-    Route("GET", "/v1/folios/{id}", "folio", READ_SECONDS, "A guest's account", answer=FolioBody),
+    _mutation(
+        "/v1/maintenance/orders/{id}/transition",
+        "move_order",
+        "A repair, one column on",
+        actions.MOVE_ORDER,
+        bodies.MovedAnswer,
+    ),
+    Route("GET", "/v1/folios/{id}", "folio", READ_SECONDS, "A guest's account", answer=FolioBody, says=BEHIND),
+    _mutation(
+        "/v1/folios/{id}/charges",
+        "charge",
+        "Charge something to a guest's account",
+        actions.CHARGE,
+        bodies.PostedAnswer,
+    ),
+    _mutation("/v1/folios/{id}/refunds", "refund", "Give something back", actions.REFUND, bodies.PostedAnswer),
+    _mutation("/v1/locks/{lockId}/keys", "issue_key", "A key to a room", actions.ISSUE_KEY, bodies.IssuedAnswer),
+    _mutation(
+        "/v1/locks/{lockId}/keys/{keyId}/revoke",
+        "revoke_key",
+        "A key that opens nothing any more",
+        actions.REVOKE_KEY,
+        bodies.RevokedAnswer,
+    ),
     Route(
         "GET",
         "/v1/alerts",
@@ -155,9 +239,50 @@ ROUTES: Final = (
         "What wants attention",
         answer=AlertsBody,
         property=True,
+        says=BEHIND,
+    ),
+    _mutation(
+        "/v1/alerts/{id}/ack", "acknowledge", "An alert was seen", actions.ACKNOWLEDGE, bodies.AcknowledgedAnswer
+    ),
+    Route(
+        "GET",
+        "/v1/preferences",
+        "preferences",
+        READ_SECONDS,
+        "What the operator prefers to see",
+        answer=PreferencesAnswer,
+        says=BEHIND,
+    ),
+    _mutation(
+        "/v1/preferences",
+        "save_preferences",
+        "What the operator prefers to see from now on",
+        actions.SAVE_PREFERENCES,
+        PreferencesAnswer,
+        "PUT",
+    ),
+    Route(
+        "POST",
+        "/v1/sync/handshake",
+        "handshake",
+        OTHER_SECONDS,
+        "How far this device has synchronised",
+        body=HandshakeBody,
+        answer=HandshakeAnswer,
+        says=BAD_GATEWAY,
+    ),
+    Route(
+        "POST",
+        "/v1/telemetry",
+        "telemetry",
+        OTHER_SECONDS,
+        "What happened at the desk",
+        body=TelemetryBody,
+        answer=TelemetryAnswer,
+        status=202,
     ),
     Route("GET", "/openapi.json", "openapi", OTHER_SECONDS, "This contract", gate=Asks.NOTHING),
-    Route("GET", "/", "welcome", OTHER_SECONDS, "What this is", gate=Asks.NOTHING),
+    Route("GET", "/", "welcome", OTHER_SECONDS, "What this is", gate=Asks.NOTHING, media="text/html"),
 )
 
 

@@ -127,7 +127,8 @@ class _Look:
             self.partial = True
             bodies[widget.name] = WidgetBody("skeleton", reason=sight.reason)
         else:
-            bodies[widget.name] = WidgetBody(sight.status, as_of=rfc3339(sight.as_of or 0.0), data=sight.data)
+            data = widget.hint(sight.data, self.whose)
+            bodies[widget.name] = WidgetBody(sight.status, as_of=rfc3339(sight.as_of or 0.0), data=data)
         tell(WidgetServed(widget.name, sight.status, sight.reason))
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from bff.facts import SchemaDrifted
-from bff.stores.cache import CacheKey
+from bff.model import PropertyId
+from bff.stores.cache import CacheKey, Entry, Kept
 from bff.upstreams import services
 from bff.upstreams.client import Call
 from bff.upstreams.drift import UNREADABLE, described
@@ -23,7 +24,8 @@ from bff.upstreams.schemas.signals import Cursor
 from nurseries import tell
 
 if TYPE_CHECKING:
-    from bff.model import Claims, PropertyId
+    from bff.model import Claims
+    from bff.upstreams.client import Got
     from bff.upstreams.services import Operation
 
 MINUTE: Final = 60.0
@@ -32,15 +34,22 @@ HOUR: Final = 60 * MINUTE
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """Whose dashboard: the operator's claims, and the property looked at."""
+    """Whose dashboard: the operator's claims, and the property looked at.
+
+    `cursor` is where the device was last told to be, as its session has it; None where nobody knows.
+    """
 
     claims: Claims
     property: PropertyId
+    cursor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Widget:
-    """One row. `about` names what its answer belongs to (the path's fields, and with the tenant the cache's key)."""
+    """One row. `about` names what its answer belongs to (the path's fields, and with the tenant the cache's key).
+
+    `shown` is what is shown of an answer, `stale` of one that is kept, and `hint` adds what is known of who looks.
+    """
 
     name: str
     operation: Operation
@@ -50,6 +59,7 @@ class Widget:
     optional: bool = False
     shown: Callable[[Any], Any] = lambda value: value
     stale: Callable[[Any], Any] = lambda value: value
+    hint: Callable[[Any, Whose], Any] = lambda value, _: value
 
     @property
     def cached(self) -> bool:
@@ -147,6 +157,22 @@ def last_known(cursor: Cursor) -> Cursor:
     return msgspec.structs.replace(cursor, stale_sync=True)
 
 
+def elsewhere(cursor: Cursor, whose: Whose) -> Cursor:
+    """A device that was told to be elsewhere than the authority says has to shake hands again (F-35)."""
+    if whose.cursor is None or whose.cursor == cursor.cursor:
+        return cursor
+    return msgspec.structs.replace(cursor, stale_sync=True)
+
+
+SYNC: Final = Widget("sync", services.CURSOR, _device, keep=24 * HOUR, stale=last_known, hint=elsewhere)
+
+
+def kept_cursor(claims: Claims, said: Got) -> Entry:
+    """What is kept for the `sync` widget once sync-service has said where the device of `claims` is."""
+    of_no_property = Whose(claims, PropertyId(""))
+    return Entry(SYNC.key(of_no_property), Kept(said.at, said.body), SYNC.keep)
+
+
 WIDGETS: Final = (
     Widget("operator", services.OPERATOR, _operator, fresh=MINUTE, keep=5 * MINUTE),
     Widget("property", services.PROPERTY, _property, fresh=5 * MINUTE, keep=24 * HOUR),
@@ -160,6 +186,6 @@ WIDGETS: Final = (
     Widget("folioSummary", services.FOLIO_SUMMARY, _property),
     Widget("kpis", services.KPIS, _property, shown=tiles),
     Widget("alerts", services.INBOX, _property, keep=5 * MINUTE),
-    Widget("sync", services.CURSOR, _device, keep=24 * HOUR, stale=last_known),
+    SYNC,
     Widget("ai", services.SUGGESTIONS, _property, optional=True),
 )

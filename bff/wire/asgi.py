@@ -43,7 +43,8 @@ class ClientLeft(OSError):
 class Request:
     """The head of a request: `path` raw as sent, `query` raw without `?`, header names lower-case.
 
-    `client` is the peer's address, '' when unknown. `scheme` is the listener's own.
+    `client` is the peer's address, '' when unknown. `scheme` is the listener's own. `arrived` is the number of this
+    head among all of its edge, in the order in which they were complete.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Request:
     scheme: str
     client: str
     http_version: str = "1.1"
+    arrived: int = 0
 
     def all(self, name: bytes) -> tuple[bytes, ...]:
         """Every value of a header, in order."""
@@ -89,6 +91,7 @@ def request_of(scope: Scope) -> Request:
         scheme=scope["scheme"],
         client=client[0] if client else "",
         http_version=scope["http_version"],
+        arrived=scope.get("arrived", 0),
     )
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -63,6 +64,7 @@ class Room:
         self.live: set[Seat] = set()
         self._second = -1
         self._date = self._stamp = b""
+        self._arrivals = count(1)
 
     def drain(self) -> None:
         """Idle connections close; the others answer what is under way, and say that it is the last."""
@@ -80,6 +82,10 @@ class Room:
             yield seat
         finally:
             self.live.discard(seat)
+
+    def arrival(self) -> int:
+        """The number of the next head that is complete: whatever runs first, this is the order in which they came."""
+        return next(self._arrivals)
 
     def stamp(self) -> bytes:
         """The value of `Date` (RFC 9110, 6.6.1), written once a second."""

@@ -215,7 +215,7 @@ class Exchange:
         self._protocol = protocol
         self._room = room
         self._number = number
-        self._asgi = scope
+        self._asgi = {**scope, "arrived": room.arrival()}
         self._body = bytearray()
         self._held = 0  # bytes of window the peer gets back once the body was taken
         self._ended = False  # the peer's half

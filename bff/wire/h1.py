@@ -165,6 +165,7 @@ class Connection:
             "raw_path": reader.path,
             "query_string": reader.query,
             "headers": reader.headers,
+            "arrived": self._room.arrival(),
         }
         try:
             await self._room.app(scope, self.receive, self.send)

@@ -136,7 +136,16 @@ class Pool:
             except _Stale as stale:
                 if not prepared.repeatable:
                     raise stale.cause from None
+                return await self._again(shelf, prepared, data, stale)
         return await self._exchange(await self._dial(shelf), prepared, data)
+
+    async def _again(self, shelf: Shelf, prepared: Prepared, data: bytes, stale: _Stale) -> Reply:
+        """Once more, on a new connection. That there is none does not say that nothing was ever sent."""
+        try:
+            connection = await self._dial(shelf)
+        except httpx.ConnectError:
+            raise stale.cause from None
+        return await self._exchange(connection, prepared, data)
 
     def _shelf(self, origin: Origin) -> Shelf:
         if self._closed:

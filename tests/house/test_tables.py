@@ -15,7 +15,7 @@ CODES = """
     404 NOT_FOUND
     405 METHOD_NOT_ALLOWED
     408 REQUEST_TIMEOUT
-    409 IDEMPOTENCY_IN_PROGRESS
+    409 IDEMPOTENCY_IN_PROGRESS UPSTREAM_REFUSED
     413 PAYLOAD_TOO_LARGE
     415 UNSUPPORTED_MEDIA_TYPE
     422 IDEMPOTENCY_KEY_REUSED
@@ -27,6 +27,7 @@ CODES = """
     504 UPSTREAM_TIMEOUT
 """
 RETRYABLE_STATUSES = {409, 429, 502, 503, 504}
+FINAL = {"UPSTREAM_REFUSED"}  # a service's own refusal of a change, under its own status: an answer, whatever it is
 
 SERVICE_NAMES = (
     "iam tenant property reservation inventory pricing housekeeping maintenance billing lock-integration notification "
@@ -54,9 +55,11 @@ OPERATION_ROWS = """
     iam              signIn        POST    /sessions
     iam              refresh       POST    /sessions/refresh
     iam              revoke        DELETE  /sessions/{}
+    iam              attestStepUp  POST    /attestations
     iam              jwks          GET     /jwks
     tenant           operator      GET     /operators/{}
     tenant           status        GET     /tenants/{}
+    tenant           preferences   GET     /operators/{}/preferences
     property         property      GET     /properties/{}
     reservation      arrivals      GET     /properties/{}/arrivals
     reservation      departures    GET     /properties/{}/departures
@@ -72,6 +75,19 @@ OPERATION_ROWS = """
     sync             cursor        GET     /devices/{}/cursor
     analytics        kpis          GET     /properties/{}/kpis
     ai-orchestrator  suggestions   GET     /properties/{}/suggestions
+    reservation      checkIn       POST    /reservations/{}/check-in
+    reservation      checkOut      POST    /reservations/{}/check-out
+    reservation      assignRoom    POST    /reservations/{}/room
+    housekeeping     transition    POST    /tasks/{}/transition
+    maintenance      transition    POST    /orders/{}/transition
+    billing          charge        POST    /folios/{}/charges
+    billing          refund        POST    /folios/{}/refunds
+    lock-integration issueKey      POST    /locks/{}/keys
+    lock-integration revokeKey     POST    /locks/{}/keys/{}/revoke
+    lock-integration outcome       GET     /operations/{}
+    notification     ack           POST    /alerts/{}/ack
+    tenant           preferences   PUT     /operators/{}/preferences
+    sync             handshake     POST    /devices/{}/handshake
 """
 
 ROUTE_ROWS = """
@@ -79,12 +95,27 @@ ROUTE_ROWS = """
     GET     /v1/session             2.0
     POST    /v1/session/refresh     3.0
     DELETE  /v1/session             5.0
+    POST    /v1/session/step-up     3.0
     GET     /v1/dashboard           0.8
     GET     /v1/workbench           2.0
+    POST    /v1/reservations/{id}/check-in 5.0
+    POST    /v1/reservations/{id}/check-out 5.0
+    POST    /v1/reservations/{id}/room 5.0
     GET     /v1/housekeeping/board  2.0
+    POST    /v1/housekeeping/tasks/{id}/transition 5.0
     GET     /v1/maintenance/board   2.0
+    POST    /v1/maintenance/orders/{id}/transition 5.0
     GET     /v1/folios/{id}         2.0
+    POST    /v1/folios/{id}/charges 5.0
+    POST    /v1/folios/{id}/refunds 5.0
+    POST    /v1/locks/{lockId}/keys 5.0
+    POST    /v1/locks/{lockId}/keys/{keyId}/revoke 5.0
     GET     /v1/alerts              2.0
+    POST    /v1/alerts/{id}/ack     5.0
+    GET     /v1/preferences         2.0
+    PUT     /v1/preferences         5.0
+    POST    /v1/sync/handshake      5.0
+    POST    /v1/telemetry           5.0
     GET     /openapi.json           5.0
     GET     /                       5.0
 """
@@ -106,9 +137,7 @@ def test_the_codes_are_the_contract_s_with_their_statuses():
 
 def test_what_may_succeed_later_is_what_the_contract_says_may():
     wrong = [
-        code.word
-        for code in Code
-        if code.retryable != (code.status in RETRYABLE_STATUSES and code.word != "IDEMPOTENCY_KEY_REUSED")
+        code.word for code in Code if code.retryable != (code.status in RETRYABLE_STATUSES and code.word not in FINAL)
     ]
     assert wrong == []
 
