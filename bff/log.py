@@ -39,6 +39,8 @@ LOUD: Final[Mapping[str, str]] = {
     "WindowFull": "error",
     "ReplayPassed": "error",
     "RecountSkipped": "warning",
+    "WorkerEnded": "error",
+    "WorkerReplaced": "warning",
 }
 
 

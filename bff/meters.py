@@ -1,4 +1,4 @@
-"""Every metric by its name, and the listener that turns facts into them.
+"""Every metric by its name, as one table, and the listener that turns facts into them.
 
 Labels are from bounded sets: services, operations, widgets, routes, codes. Never a tenant, an operator, a device or a
 path as it came.
@@ -6,8 +6,10 @@ path as it came.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -26,89 +28,193 @@ from nurseries import (
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.8, 1.0, 2.0, 5.0)
 LATE: Final = (0.001, 0.005, 0.015, 0.05, 0.25)
 
+Kind: TypeAlias = type[Counter | Gauge | Histogram]
+ADDS: Final[dict[Kind, str]] = {Counter: "inc", Gauge: "set", Histogram: "observe"}  # what a figure does to each kind
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """A fact that a metric hears of: the `figure` in it, and which of its fields are the labels, in their order.
+
+    Where no fields are named they are called as the labels are.
+    """
+
+    fact: type
+    figure: Callable[[Any], float] = lambda _: 1
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A metric: its name (a counter's gets `_total` behind it), what it says, its labels, and whom it hears."""
+
+    kind: Kind
+    name: str
+    about: str
+    labels: tuple[str, ...]
+    heard: tuple[From, ...]
+    buckets: tuple[float, ...] = SECONDS  # a histogram's
+
+
+def _counts(name: str, about: str, *heard: From | type, labels: tuple[str, ...] = ()) -> Row:
+    return Row(Counter, name, about, labels, tuple(one if isinstance(one, From) else From(one) for one in heard))
+
+
+def _shows(name: str, about: str, *heard: From, labels: tuple[str, ...] = ()) -> Row:
+    return Row(Gauge, name, about, labels, heard)
+
+
+def _times(
+    name: str, about: str, fact: type, *, labels: tuple[str, ...] = (), field: str = "seconds", buckets: Any = SECONDS
+) -> Row:
+    return Row(Histogram, name, about, labels, (From(fact, attrgetter(field)),), buckets)
+
+
+_COUNT: Final = attrgetter("count")
+
+ROWS: Final = (
+    # -- the door
+    _counts("bff_requests", "Answers", facts.RequestServed, labels=("route", "status", "code")),
+    _times("bff_request_seconds", "Head to answer", facts.RequestServed, labels=("route",)),
+    _counts("bff_edge_refused", "Requests the edge refused", facts.RequestRefused, labels=("status",)),
+    _counts("bff_surprised", "Errors nobody foresaw", facts.Surprised, facts.AppFailed),
+    # -- the gate
+    _counts("bff_gate_refused", "Refusals by rung", facts.RungRefused, labels=("rung", "code", "why")),
+    _counts("bff_dpop_replay_blocked", "Proofs seen before (F-28)", facts.ReplayBlocked, labels=("by",)),
+    _counts("bff_dpop_replay_passed", "Proofs that passed once more than they may", From(facts.ReplayPassed, _COUNT)),
+    _counts("bff_dpop_recounted", "Acceptances shown to the tier again", From(facts.Recounted, _COUNT)),
+    _counts(
+        "bff_dpop_recount_skipped",
+        "Acceptances nobody recounts",
+        From(facts.RecountSkipped, _COUNT),
+        labels=("why",),
+    ),
+    _counts("bff_dpop_window_full", "Proofs that could not be remembered", facts.WindowFull),
+    _counts(
+        "bff_mfa_attestation_replay_blocked",
+        "Second factors that were spent already (F-29)",
+        facts.AttestationReplayBlocked,
+    ),
+    _counts(
+        "bff_mfa_attestation_replay_success",
+        "Actions done with a spent second factor (F-29)",
+        From(facts.AttestationReplayed, _COUNT),
+    ),
+    # -- reads
+    _counts("bff_widget", "Widgets by status", facts.WidgetServed, labels=("widget", "status", "reason")),
+    _counts(
+        "bff_dashboard_partial", "Dashboards with a skeleton", From(facts.DashboardServed, lambda fact: fact.partial)
+    ),
+    _times("bff_dashboard_late_seconds", "Past the deadline", facts.DashboardServed, field="late", buckets=LATE),
+    # -- writes
+    _counts(
+        "bff_mutations",
+        "Changes that a service was asked for, by what became of the key and of the change",
+        facts.MutationConcluded,
+        labels=("action", "state", "outcome"),
+    ),
+    _times("bff_mutation_seconds", "Seconds per change at its service", facts.MutationConcluded, labels=("action",)),
+    _counts("bff_idempotency_dedup", "Answers from the record (F-32)", facts.KeyReplayed, labels=("action",)),
+    _counts(
+        "bff_idempotency_takeover",
+        "Keys that somebody went on with",
+        facts.KeyTakenOver,
+        labels=("action", "before"),
+    ),
+    _counts(
+        "bff_telemetry_events",
+        "Events of desks: left out by the sample, written, or buffered and then flushed (F-40)",
+        From(facts.TelemetryTaken, _COUNT),
+        labels=("outcome",),
+    ),
+    _counts(
+        "bff_telemetry_dropped",
+        "Events of desks that were taken and are lost",
+        From(facts.TelemetryDropped, _COUNT),
+        labels=("why",),
+    ),
+    _shows(
+        "bff_switch_off",
+        "1 while it is off, or frozen; there is none of one that was never turned",
+        From(facts.SwitchTurned, lambda fact: fact.value in {"off", "frozen"}),
+        labels=("name",),
+    ),
+    # -- what others must hear; every instance counts the same outbox
+    _shows("bff_outbox_depth", "Letters that wait (F-21)", From(facts.OutboxMeasured, attrgetter("depth"))),
+    _shows("bff_outbox_oldest_seconds", "How long the eldest has", From(facts.OutboxMeasured, attrgetter("oldest"))),
+    _shows("bff_dlq_depth", "Dead letters (F-38)", From(facts.OutboxMeasured, attrgetter("dead"))),
+    _counts("bff_relay_published", "Letters said", From(facts.LettersPublished, _COUNT), labels=("topic",)),
+    _counts("bff_relay_failed", "Times that letters could not be said (F-22)", facts.RelayFailed, labels=("why",)),
+    _counts("bff_dlq_buried", "Letters that never can be said", facts.LetterBuried, labels=("topic",)),
+    _counts("bff_dlq_raised", "Dead letters to be said after all", From(facts.LettersRaised, _COUNT)),
+    _counts("bff_forgotten", "Rows old enough to be", From(facts.Forgotten, _COUNT), labels=("what",)),
+    # -- what is behind it
+    _counts("bff_upstream_calls", "Calls by outcome", facts.UpstreamCalled, labels=("service", "operation", "outcome")),
+    _times("bff_upstream_seconds", "Seconds per call", facts.UpstreamCalled, labels=("service", "operation")),
+    _counts("bff_schema_drift", "Answers that did not parse", facts.SchemaDrifted, labels=("service", "operation")),
+    _counts("bff_upstream_connections_closed", "By reason", facts.ConnectionClosed, labels=("why",)),
+    _shows(
+        "bff_breaker_open",
+        "1 while open",
+        From(BreakerOpened),
+        From(BreakerClosed, lambda _: 0),
+        labels=("name",),
+    ),
+    _counts("bff_retries_denied", "Retries the budget did not pay for", RetryDenied, labels=("name",)),
+    _shows(
+        "bff_store_up",
+        "1 while it answers",
+        From(facts.StoreChanged, lambda fact: fact.up),
+        labels=("store",),
+    ),
+    # -- behind the answers
+    _counts("bff_stragglers_let_go", "Work that overstayed its deadline", StragglerLetGo),
+    _counts(
+        "bff_background_failed",
+        "Background tasks that failed",
+        OwnedTaskFailed,
+        From(ServiceRestarting, fields=("service",)),
+        From(DetachedCutOff, fields=("why",)),
+        labels=("task",),
+    ),
+)
+HEARD: Final = frozenset(source.fact for row in ROWS for source in row.heard)
+
 
 class Meters:
     """The metrics of one process. `hear` is the listener; `shown` the exposition."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        with_registry: dict[str, Any] = {"registry": self.registry}
-        self._requests = Counter("bff_requests", "Answers", ["route", "status", "code"], **with_registry)
-        self._request_seconds = Histogram(
-            "bff_request_seconds", "Head to answer", ["route"], buckets=SECONDS, **with_registry
-        )
-        self._rungs = Counter("bff_gate_refused", "Refusals by rung", ["rung", "code", "why"], **with_registry)
-        self._replays = Counter("bff_dpop_replay_blocked", "Proofs seen before (F-28)", ["by"], **with_registry)
-        self._passed = Counter("bff_dpop_replay_passed", "Proofs that passed once more than they may", **with_registry)
-        self._recounted = Counter("bff_dpop_recounted", "Acceptances shown to the tier again", **with_registry)
-        self._unknown = Counter("bff_dpop_recount_skipped", "Acceptances nobody recounts", ["why"], **with_registry)
-        self._window_full = Counter("bff_dpop_window_full", "Proofs that could not be remembered", **with_registry)
-        self._calls = Counter(
-            "bff_upstream_calls", "Calls by outcome", ["service", "operation", "outcome"], **with_registry
-        )
-        self._call_seconds = Histogram(
-            "bff_upstream_seconds", "Seconds per call", ["service", "operation"], buckets=SECONDS, **with_registry
-        )
-        self._drift = Counter(
-            "bff_schema_drift", "Answers that did not parse", ["service", "operation"], **with_registry
-        )
-        self._widgets = Counter("bff_widget", "Widgets by status", ["widget", "status", "reason"], **with_registry)
-        self._partial = Counter("bff_dashboard_partial", "Dashboards with a skeleton", **with_registry)
-        self._late = Histogram("bff_dashboard_late_seconds", "Past the deadline", buckets=LATE, **with_registry)
-        self._breakers = Gauge("bff_breaker_open", "1 while open", ["name"], **with_registry)
-        self._stores = Gauge("bff_store_up", "1 while it answers", ["store"], **with_registry)
-        self._closed = Counter("bff_upstream_connections_closed", "By reason", ["why"], **with_registry)
-        self._denied = Counter("bff_retries_denied", "Retries the budget did not pay for", ["name"], **with_registry)
-        self._refused = Counter("bff_edge_refused", "Requests the edge refused", ["status"], **with_registry)
-        self._bugs = Counter("bff_surprised", "Errors nobody foresaw", **with_registry)
-        self._stragglers = Counter("bff_stragglers_let_go", "Work that overstayed its deadline", **with_registry)
-        self._background = Counter("bff_background_failed", "Background tasks that failed", ["task"], **with_registry)
-        self._table: Mapping[type, Callable[[Any], None]] = {
-            facts.RequestServed: self._request,
-            facts.RungRefused: lambda f: self._rungs.labels(f.rung, f.code, f.why).inc(),
-            facts.ReplayBlocked: lambda f: self._replays.labels(f.by).inc(),
-            facts.WindowFull: lambda _: self._window_full.inc(),
-            facts.ReplayPassed: lambda f: self._passed.inc(f.count),
-            facts.Recounted: lambda f: self._recounted.inc(f.count),
-            facts.RecountSkipped: lambda f: self._unknown.labels(f.why).inc(f.count),
-            facts.UpstreamCalled: self._call,
-            facts.SchemaDrifted: lambda f: self._drift.labels(f.service, f.operation).inc(),
-            facts.WidgetServed: lambda f: self._widgets.labels(f.widget, f.status, f.reason).inc(),
-            facts.DashboardServed: self._dashboard,
-            facts.StoreChanged: lambda f: self._stores.labels(f.store).set(f.up),
-            facts.ConnectionClosed: lambda f: self._closed.labels(f.why).inc(),
-            facts.RequestRefused: lambda f: self._refused.labels(f.status).inc(),
-            facts.Surprised: lambda _: self._bugs.inc(),
-            facts.AppFailed: lambda _: self._bugs.inc(),
-            BreakerOpened: lambda f: self._breakers.labels(f.name).set(1),
-            BreakerClosed: lambda f: self._breakers.labels(f.name).set(0),
-            OwnedTaskFailed: lambda f: self._background.labels(f.task).inc(),
-            ServiceRestarting: lambda f: self._background.labels(f.service).inc(),
-            DetachedCutOff: lambda f: self._background.labels(f.why).inc(),
-            RetryDenied: lambda f: self._denied.labels(f.name).inc(),
-            StragglerLetGo: lambda _: self._stragglers.inc(),
-        }
+        self._told: dict[type, list[Callable[[Any], None]]] = {fact: [] for fact in HEARD}
+        for row in ROWS:
+            options = {"buckets": row.buckets} if row.kind is Histogram else {}
+            metric = row.kind(row.name, row.about, row.labels, registry=self.registry, **options)
+            for source in row.heard:
+                self._told[source.fact].append(_record(row, source, metric))
 
     def hear(self, fact: object) -> None:
         """Count one fact; those of no metric are passed over."""
-        count = self._table.get(type(fact))
-        if count is not None:
-            count(fact)
+        for record in self._told.get(type(fact), ()):
+            record(fact)
 
     def shown(self) -> tuple[bytes, str]:
         """The exposition (OpenMetrics) and its content type."""
         write: Callable[[CollectorRegistry], bytes] = generate_latest  # the library leaves its type open
         return write(self.registry), CONTENT_TYPE_LATEST
 
-    def _request(self, fact: facts.RequestServed) -> None:
-        self._requests.labels(fact.route, fact.status, fact.code).inc()
-        self._request_seconds.labels(fact.route).observe(fact.seconds)
 
-    def _call(self, fact: facts.UpstreamCalled) -> None:
-        self._calls.labels(fact.service, fact.operation, fact.outcome).inc()
-        self._call_seconds.labels(fact.service, fact.operation).observe(fact.seconds)
+def _record(row: Row, source: From, metric: Any) -> Callable[[Any], None]:
+    """What to do with a fact of that source: all that can be looked up before it comes has been."""
+    figure, add = source.figure, attrgetter(ADDS[row.kind])
+    if not row.labels:
+        record = add(metric)
+        return lambda fact: record(figure(fact))
+    fields = source.fields or row.labels
+    read, single = attrgetter(*fields), len(fields) == 1
 
-    def _dashboard(self, fact: facts.DashboardServed) -> None:
-        if fact.partial:
-            self._partial.inc()
-        self._late.observe(fact.late)
+    def record_labelled(fact: Any) -> None:
+        values = (read(fact),) if single else read(fact)
+        add(metric.labels(*values))(figure(fact))
+
+    return record_labelled

@@ -1,15 +1,20 @@
-"""The ops listener: livez, readyz, metrics, tasks. Never public; beyond loopback it asks for a bearer token."""
+"""The ops listener: livez, readyz, metrics, tasks, and what is mounted on it. Never public; beyond loopback it asks for
+a bearer token.
+
+Its own views are text, and so is why they refuse. What is mounted speaks JSON, and refuses with a problem (RFC 9457).
+"""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 
 from bff.model import Answer
+from bff.problem import Problem, render
 from bff.wire.asgi import ClientLeft, Receive, Request, Scope, Send, request_of, send
 from nurseries import within
 
@@ -19,36 +24,53 @@ if TYPE_CHECKING:
     from bff.outside import Outside
 
 TEXT: Final = "text/plain; charset=utf-8"
-SECONDS: Final = 5.0
+SECONDS: Final = 5.0  # for sending an answer
+MOUNTED_SECONDS: Final = 4.0  # for making one, where that may wait: less than a supervisor waits for a worker
+
+Mounted: TypeAlias = "Callable[[Request, Receive], Awaitable[Answer | Problem]]"
 
 
 @dataclass(frozen=True, slots=True)
 class Ops:
-    """What the listener shows. `metrics` gives the exposition and its content type, `tasks` the live nursery tree."""
+    """What the listener shows. `metrics` gives the exposition and its content type, `tasks` the live nursery tree.
+
+    `mounted` has who answers for a path, and for all below it; each has a deadline above it.
+    """
 
     outside: Outside
     readiness: Readiness
     metrics: Callable[[], tuple[bytes, str]]
     tasks: Callable[[], str]
     token: Secret | None = None
+    mounted: Mapping[str, Mounted] = field(default_factory=dict)
 
     async def serve(self, scope: Scope, receive: Receive, out: Send) -> None:
         """The ASGI application."""
-        del receive
-        answer = self._answer(request_of(scope))
+        request, request_id = request_of(scope), self.outside.identifier()
+        answer = await self._answer(request, receive, request_id)
         with within(SECONDS):
             try:
-                await send(out, answer, self.outside.identifier())
+                await send(out, answer, request_id)
             except ClientLeft:
                 return
         await trio.lowlevel.checkpoint()
 
-    def _answer(self, request: Request) -> Answer:
-        if self.token is not None and not _bears(request, self.token):
+    async def _answer(self, request: Request, receive: Receive, request_id: str) -> Answer:
+        if self.token is not None and not bears(request, self.token):
             return Answer(401, b"the ops token is needed\n", TEXT, (("www-authenticate", "Bearer"),))
+        below = next((path for path in self.mounted if f"{request.path}/".startswith(f"{path}/")), None)
+        if below is None:
+            return self._view(request)
+        with within(MOUNTED_SECONDS):
+            result = await self.mounted[below](request, receive)
+            return render(result, request_id) if isinstance(result, Problem) else result
+        return Answer(504, b"there was no answer in time\n", TEXT)
+
+    def _view(self, request: Request) -> Answer:
         show = {"/livez": self._live, "/readyz": self._ready, "/metrics": self._metrics, "/tasks": self._tasks}
         if request.path not in show:
-            return Answer(404, b"livez, readyz, metrics, tasks\n", TEXT)
+            names = ", ".join(path.removeprefix("/") for path in (*show, *self.mounted))
+            return Answer(404, f"{names}\n".encode(), TEXT)
         if request.method != "GET":
             return Answer(405, b"GET only\n", TEXT, (("allow", "GET"),))
         return show[request.path]()
@@ -68,6 +90,7 @@ class Ops:
         return Answer(200, self.tasks().encode(), TEXT)
 
 
-def _bears(request: Request, token: Secret) -> bool:
+def bears(request: Request, token: Secret) -> bool:
+    """Whether the request shows `token` as its bearer; compared in constant time."""
     scheme, _, given = (request.first(b"authorization") or b"").partition(b" ")
     return scheme.lower() == b"bearer" and hmac.compare_digest(given, token.value.encode())

@@ -3,7 +3,9 @@
     postgres       down   not ready: mutations cannot be recorded
     redis-session  down   not ready: sessions and replays cannot be judged
     redis-cache    down   ready, degraded (F-17): what is missing is asked for again
+    outbox         old    ready, degraded (F-21): letters wait for too long, or cannot be said; no desk notices
     an upstream    down   ready, degraded: one dead upstream does not take every instance out
+    traffic        down   not ready: a person, or a job, has halted it (F-28); there is a line only while it is so
 
 Stores are asked each second by a service of their own; of an upstream the breakers say how it is, since a probe would
 be one more call to what may be drowning.
@@ -23,6 +25,7 @@ from nurseries import State, within
 
 if TYPE_CHECKING:
     from bff.outside import Outside
+    from bff.stores.switches import Switches
     from nurseries import Breaker
 
 Ping = Callable[[], Awaitable[Down | None]]
@@ -30,6 +33,7 @@ Ping = Callable[[], Awaitable[Down | None]]
 EVERY: Final = 1.0  # seconds between two pings
 PATIENCE: Final = 0.5  # seconds until a store that does not answer counts as down
 VITAL: Final = frozenset({"postgres", "redis-session"})
+NOT_ASKED: Final = "not asked yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +52,19 @@ class Readiness:
         self._outside = outside
         self._stores = stores
         now = outside.now()
-        self._known = {name: Standing("down", now, "not asked yet") for name in stores}
+        self._known = {name: Standing("down", now, NOT_ASKED) for name in stores}
         self._known.update({name: Standing("up", now) for name in services})
         self._breakers: Mapping[str, Breaker] = {}
+        self._switches: Switches | None = None
         self.draining = False
 
     def watch(self, breakers: Mapping[str, Breaker]) -> None:
         """Judge upstreams by `breakers`, called `service.operation`."""
         self._breakers = breakers
+
+    def obey(self, switches: Switches) -> None:
+        """Not be ready while `traffic` is off."""
+        self._switches = switches
 
     async def serve(self) -> None:
         """Ask the stores for ever; a service for an owner."""
@@ -95,7 +104,9 @@ class Readiness:
     @property
     def ready(self) -> bool:
         """Whether this instance may be sent work."""
-        return not self.draining and all(self._known[name].state != "down" for name in VITAL & self._known.keys())
+        if self.draining or self._halted():
+            return False
+        return all(self._known[name].state != "down" for name in VITAL & self._known.keys())
 
     def lines(self) -> str:
         """The body of `/readyz`: one line per dependency, `name up|degraded|down since=… detail`."""
@@ -104,4 +115,11 @@ class Readiness:
         for name, standing in self._known.items():
             detail = f" {standing.detail}" if standing.detail else ""
             rows.append(f"{name} {standing.state} since={rfc3339(standing.since)}{detail}")
-        return "\n".join(rows) + "\n"
+        return "\n".join([*rows, *self._halted()]) + "\n"
+
+    def _halted(self) -> list[str]:
+        """The line of `traffic` while it is off, else none."""
+        if self._switches is None or not self._switches.off("traffic"):
+            return []
+        switch = self._switches.switch("traffic")
+        return [f"traffic down since={rfc3339(switch.since)} halted by {switch.by}: {switch.why}"]

@@ -46,9 +46,12 @@ PORT = click.IntRange(0, 65535)
 @click.option("--estate-port", type=PORT, default=9100, show_default=True, help="The estate's control.")
 @click.option("--fresh", is_flag=True, help="Throw its data away first.")
 @click.option("--token-ttl", type=click.IntRange(1, 86400), default=900, show_default=True, help="Seconds.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that serve.")
 @click.option("--json", "as_json", is_flag=True, help="Say what runs as one JSON line.")
 @DATA
-def up(port: int, ops_port: int, estate_port: int, fresh: bool, token_ttl: int, as_json: bool, data: Path) -> None:
+def up(
+    port: int, ops_port: int, estate_port: int, fresh: bool, token_ttl: int, workers: int, as_json: bool, data: Path
+) -> None:
     """Run everything on this machine, until Ctrl-C: stores, the estate of stand-in services, the server."""
     from chaos.hotel.up import Heard, Options, hotel
 
@@ -62,7 +65,7 @@ def up(port: int, ops_port: int, estate_port: int, fresh: bool, token_ttl: int, 
     def warn(line: str) -> None:
         click.secho(f"bff: {line}", fg="yellow", err=True)
 
-    options = Options(port, ops_port, estate_port, data, fresh, token_ttl)
+    options = Options(port, ops_port, estate_port, data, fresh, token_ttl, workers)
     run(partial(trio.run, hotel, options, dict(os.environ), Heard(announce, warn)), LiveError)
 
 

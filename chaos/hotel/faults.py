@@ -1,7 +1,7 @@
-"""Who breaks what in a hotel that runs: services through the estate's control, stores as processes.
+"""Who breaks what in a hotel that runs: services through the estate's control, stores as processes and on the way.
 
-The other side of `chaos.live.hatch`. What is in force is never remembered here: the estate is asked, and a store is
-looked at, so that what somebody else broke or healed is told as it is.
+The other side of `chaos.live.hatch`. What is in force is never remembered here: the estate and the proxy are asked, and a
+store is looked at, so that what somebody else broke or healed is told as it is.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any, Final
 import trio
 
 from chaos.hotel.asking import asked
-from chaos.live.hatch import InForce
+from chaos.live.hatch import Faults, InForce
 from chaos.live.process import LiveError
 from chaos.live.stores import LOOK_AGAIN, NAMES, READY_WITHIN, Store
-from chaos.toxics import STORE, BadToxic, Failover, Kill, Start, Stop, Toxic
+from chaos.toxics import SOCKET, STORE, BadToxic, Failover, Kill, Start, Stop, Toxic
 from nurseries import within
 
-STORE_WORDS: Final = ", ".join(kind.word for kind in STORE)
+STORE_WORDS: Final = ", ".join(kind.word for kind in (*SOCKET, *STORE))
 
 
 class EstateFaults:
@@ -50,39 +50,55 @@ class EstateFaults:
 
 
 class StoreFaults:
-    """The stores' faults, done to those that run here. `changed` is called when a store has got another process."""
+    """The stores' faults: to the process of one that runs here, and to the way to any, by the proxy in front of it.
 
-    def __init__(self, stores: Mapping[str, Store], changed: Callable[[], object]) -> None:
+    `changed` is called when a store has got another process.
+    """
+
+    def __init__(self, stores: Mapping[str, Store], proxy: Faults, changed: Callable[[], object]) -> None:
         self._stores = stores
+        self._proxy = proxy
         self._changed = changed
 
     async def inject(self, target: str, toxic: Toxic) -> InForce:
-        store = self._store(target)
+        if isinstance(toxic, SOCKET):
+            await self._proxy.inject(target, toxic)
+        elif isinstance(toxic, STORE):
+            await self._inject(self._store(target), toxic)
+        else:
+            raise BadToxic(f"{toxic.word} is for services; for a store there are {STORE_WORDS}")
+        return await self.in_force()
+
+    async def _inject(self, store: Store, toxic: Toxic) -> None:
         match toxic:
             case Failover():
-                raise BadToxic(f"failover needs a standby, and {target} has none here")
-            case Kill() | Stop() | Start() if toxic.rate < 1:
+                raise BadToxic(f"failover needs a standby, and {store.name} has none here")
+            case _ if toxic.rate < 1:
                 raise BadToxic(f"{toxic.word}: a process has no rate")
             case Kill():
                 store.kill()
             case Stop() if not store.child.alive:
-                raise BadToxic(f"{target} does not run: start it first")
+                raise BadToxic(f"{store.name} does not run: start it first")
             case Stop():
                 store.freeze()
             case Start():
                 await self._start(store)
-            case _:
-                raise BadToxic(f"{toxic.word} is for services; for a store there are {STORE_WORDS}")
-        return await self.in_force()
 
     async def clear(self, target: str | None, toxic: Toxic | None = None) -> InForce:
-        for store in self._stores.values() if target is None else (self._store(target),):
+        """The way first: a store is asked whether it answers without it."""
+        if toxic is None or isinstance(toxic, SOCKET):
+            await self._proxy.clear(target, toxic)
+        for store in [store for name, store in self._stores.items() if target in {None, name}]:
             if store.wrong and (toxic is None or toxic.word == store.wrong):
                 await self._start(store)
         return await self.in_force()
 
     async def in_force(self) -> InForce:
-        return {name: [store.wrong] for name, store in self._stores.items() if store.wrong}
+        """Of a store's process first, then of the way to it."""
+        found: dict[str, list[str]] = {name: [store.wrong] for name, store in self._stores.items() if store.wrong}
+        for name, words in (await self._proxy.in_force()).items():
+            found.setdefault(name, []).extend(words)
+        return {name: found[name] for name in NAMES if name in found}
 
     def _store(self, name: str) -> Store:
         if name not in self._stores:

@@ -30,10 +30,24 @@ class Ready(msgspec.Struct, rename="camel"):
     operators: list[dict[str, Any]]
 
 
-def running(data: Path) -> Ready:
+class Kept(Ready):
+    """What other commands find of it in its folder.
+
+    `stores` are the variables by which its own server finds the stores: through the proxy that faults are done to.
+    """
+
+    stores: dict[str, str]
+
+
+def kept(ready: Ready, stores: dict[str, str]) -> Kept:
+    """The same, and where the stores are for a server."""
+    return Kept(**msgspec.structs.asdict(ready), stores=stores)
+
+
+def running(data: Path) -> Kept:
     """What runs on `data`. Raises `LiveError` with one line where nothing does."""
     try:
-        ready = msgspec.json.decode((data / RUN).read_bytes(), type=Ready)
+        ready = msgspec.json.decode((data / RUN).read_bytes(), type=Kept)
         os.kill(ready.pids["up"], 0)
     except (OSError, msgspec.MsgspecError, KeyError, TypeError):
         ready = None

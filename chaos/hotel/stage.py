@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+import signal
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import httpx
 import trio
 
 from bff.outside import real
+from bff.stores.border import open_border
+from bff.stores.postgres import open_ledger
 from bff.wire.dial import connect
+from bff.wire.exchange import Origin
 from bff.wire.pool import Pool
 from bff.wire.transport import TrioTransport
 from chaos.hotel.asking import a_client, asked
 from chaos.hotel.children import Server
 from chaos.hotel.fleet.desk import Desk, Operator, Refused
+from chaos.hotel.ready import running
 from chaos.live.hatch import tell_hatch
 from chaos.live.ports import LOOPBACK, hold, number
 from chaos.play import Stage
@@ -31,15 +37,19 @@ from nurseries import listening
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator
     from random import Random
 
     from bff.outside import Connect, Outside
-    from chaos.hotel.ready import Ready
+    from bff.stores.ledger import Ledger
+    from chaos.hotel.ready import Kept
     from chaos.hotel.world import World
     from chaos.toxics import Toxic
 
+Counters: TypeAlias = Mapping[str, Mapping[str, Mapping[str, int]]]
+
 HTTP: Final = 80
+BEGINS_AGAIN: Final = 0.3  # seconds until a server that was killed is there again: as long as a process needs, or so
 AGAIN: Final = 1.0  # seconds after which a desk that could not sign in tries again
 SAMPLE: Final = re.compile(r"^(?P<name>[a-zA-Z_:]+)(?:\{[^}]*\})? (?P<value>\S+)", re.MULTILINE)
 
@@ -48,6 +58,11 @@ class HotelStage(Stage, Protocol):
     """What works of the hotel need of where they are."""
 
     late: float  # seconds by which an answer may be late to who measures it at the desk
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, on a line of one's own: for whoever audits what servers write."""
+        ...
 
     def now(self) -> float:
         """The time of day in POSIX seconds."""
@@ -59,6 +74,10 @@ class HotelStage(Stage, Protocol):
 
     def person(self, number: int) -> Operator:
         """The operators of the hotel, one after the other."""
+        ...
+
+    def second_factor(self, number: int) -> str:
+        """The code that `person(number)` steps up with."""
         ...
 
     async def origin(self, number: int) -> str:
@@ -78,6 +97,18 @@ class HotelStage(Stage, Protocol):
 
     async def counted(self, metric: str) -> float:
         """The sum of all samples of `metric` at all servers."""
+        ...
+
+    async def counters(self) -> Counters:
+        """What the estate has counted: service, operation, and of it `calls`, `distinctKeys` and `effects`."""
+        ...
+
+    async def pool(self, server: int) -> tuple[Pool, Origin]:
+        """The way to that server for who prepares every request himself: 64 desks at full speed. Closed by him."""
+        ...
+
+    async def kill_a_server(self, chance: Random) -> str:
+        """End one that serves as `kill -9` does, and have it begun again; who it was, '' where nobody served."""
         ...
 
 
@@ -109,6 +140,11 @@ def _reaching(dial: Connect, origin: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=TrioTransport(Pool(dialled)), trust_env=False)
 
 
+def _parted(origin: str) -> Origin:
+    url = httpx.URL(origin)
+    return Origin(url.scheme, url.host, url.port or HTTP)
+
+
 class VirtualStage:
     """The world as a stage."""
 
@@ -116,6 +152,7 @@ class VirtualStage:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.ledger: Ledger = world.stores.ledger.session()
         self._begin = trio.Lock()
         self._links: dict[str, dict[str, ExitStack]] = {}
 
@@ -129,6 +166,10 @@ class VirtualStage:
         there = self._world.hotel.operators
         one = there[number % len(there)]
         return Operator(one.tenant_id, one.operator_id, one.password)
+
+    def second_factor(self, number: int) -> str:
+        there = self._world.hotel.operators
+        return there[number % len(there)].mfa_code
 
     async def origin(self, number: int) -> str:
         async with self._begin:
@@ -146,6 +187,26 @@ class VirtualStage:
     async def counted(self, metric: str) -> float:
         shown, _ = self._world.meters.shown()
         return sum_of(shown.decode(), metric)
+
+    async def counters(self) -> Counters:
+        await trio.lowlevel.checkpoint()
+        doors = self._world.estate.doors
+        return {name: {what: n.shown() for what, n in door.service.counts.items()} for name, door in doors.items()}
+
+    async def pool(self, server: int) -> tuple[Pool, Origin]:
+        return Pool(self._world.network.host("spree").connect), _parted(await self.origin(server))
+
+    async def kill_a_server(self, chance: Random) -> str:
+        alive = [name for name, server in self._world.servers.items() if not server.over]
+        if not alive:
+            return ""
+        name = chance.choice(alive)
+        await self._world.servers[name].kill()
+        await trio.sleep(BEGINS_AGAIN)
+        async with self._begin:
+            if self._world.servers[name].over:  # who heals everything may have been sooner
+                await self._world.serve(name)
+        return name
 
     async def inject(self, target: str, toxic: Toxic) -> None:
         """Also to a server (`bff kill`), to the lines of a host (`bff reset`), and between two (`desk-1|bff hang`)."""
@@ -198,9 +259,12 @@ class LiveStage:
 
     late = 0.25  # a machine with other things to do
 
-    def __init__(self, ready: Ready, logs: Path, parts: ExitStack, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, ready: Kept, data: Path, ledger: Ledger, parts: ExitStack, warn: Callable[[str], None]
+    ) -> None:
         self._ready = ready
-        self._logs = logs
+        self._data = data
+        self.ledger = ledger
         self._parts = parts
         self._warn = warn
         self._begin = trio.Lock()
@@ -218,6 +282,10 @@ class LiveStage:
         one = self._ready.operators[number % len(self._ready.operators)]
         return Operator(one["tenant"], one["operator"], one["password"])
 
+    def second_factor(self, number: int) -> str:
+        code: str = self._ready.operators[number % len(self._ready.operators)]["mfaCode"]
+        return code
+
     async def origin(self, number: int) -> str:
         async with self._begin:
             while len(self._servers) <= number:
@@ -228,7 +296,7 @@ class LiveStage:
         """One more server on the same stores, as it would be started on another machine."""
         edge, ops = (self._parts.enter_context(hold()) for _ in range(2))
         told = {**_same_stores(self._ready), **_at(number(edge), number(ops))}
-        server = Server(told, self._logs / f"server-{len(self._servers) + 1}.log", self._warn)
+        server = Server(told, self._data / "logs" / f"server-{len(self._servers) + 1}.log", self._warn)
         self._parts.callback(server.stop)
         server.begin()
         line = await server.ready()
@@ -247,6 +315,21 @@ class LiveStage:
         pages = [await asked("GET", f"{ops}/metrics") for _, ops in self._servers]
         return sum(sum_of(page.text, metric) for page in pages)
 
+    async def counters(self) -> Counters:
+        found: Counters = (await asked("GET", f"{self._ready.estate}/_estate/counters")).json()
+        return found
+
+    async def pool(self, server: int) -> tuple[Pool, Origin]:
+        return Pool(connect), _parted(await self.origin(server))
+
+    async def kill_a_server(self, chance: Random) -> str:
+        await trio.lowlevel.checkpoint()
+        worker: int = chance.choice(running(self._data).pids["workers"])
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+            return f"worker {worker}"
+        return ""
+
     async def inject(self, target: str, toxic: Toxic) -> None:
         await tell_hatch(self._ready.chaos, {"do": "inject", "target": target, "toxic": str(toxic)})
 
@@ -261,24 +344,23 @@ class LiveStage:
 
 
 @asynccontextmanager
-async def live_stage(ready: Ready, data: Path, warn: Callable[[str], None]) -> AsyncIterator[LiveStage]:
+async def live_stage(ready: Kept, data: Path, warn: Callable[[str], None]) -> AsyncIterator[LiveStage]:
     """The stage of what runs on `data`. Whatever it began beside it has ended when this is left."""
     with ExitStack() as parts:
-        stage = LiveStage(ready, data / "logs", parts, warn)
-        try:
-            yield stage
-        finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
-                await stage.close()
+        async with open_border() as border, open_ledger(border, ready.postgres) as ledger:
+            stage = LiveStage(ready, data, ledger, parts, warn)
+            try:
+                yield stage
+            finally:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
+                    await stage.close()
 
 
-def _same_stores(ready: Ready) -> Mapping[str, str]:
+def _same_stores(ready: Kept) -> Mapping[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith("BFF_")}
     return {
         **ours,
-        "BFF_POSTGRES_URL": ready.postgres,
-        "BFF_REDIS_SESSION_URL": ready.redis_session,
-        "BFF_REDIS_CACHE_URL": ready.redis_cache,
+        **ready.stores,  # as its own server has them, with what is wrong on the way
         "BFF_ESTATE_URL": ready.estate,
     }
 

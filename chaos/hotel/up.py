@@ -2,7 +2,8 @@
 
     estate      fourteen stand-in services, each on its own socket        one process
     stores      PostgreSQL and two Redis, from wheels or given by URL     their own processes
-    server      `bff serve`, as a container runs it                       one process, replaced when it dies
+    proxy       in front of the stores, for the server alone              one process, replaced when it dies
+    server      `bff serve`, as a container runs it                       one process or several, replaced when they die
     hatch       chaos control, on loopback                                here
 
 Begun in that order, each as soon as it can be: the estate warms up while the stores start, the schema is brought up to
@@ -30,16 +31,17 @@ import trio
 from bff.config import variable
 from bff.outside import real
 from bff.stores.migrate import MigrationError, migrate
-from bff.upstreams.services import SERVICES
+from bff.upstreams.services import LOCATED
 from bff.wire.dial import connect
 from chaos.hotel.asking import asked
 from chaos.hotel.children import EstateLine, Server, ServerLine, begun_estate, estate_line
 from chaos.hotel.faults import EstateFaults, HotelFaults, StoreFaults
-from chaos.hotel.ready import RUN, Ready
+from chaos.hotel.ready import RUN, Ready, kept
 from chaos.live.folder import Folder, claim, write_private
 from chaos.live.hatch import Hatch
 from chaos.live.ports import LOOPBACK, hold, number
 from chaos.live.process import Child, LiveError
+from chaos.live.proxy import Proxy, begun_proxy
 from chaos.live.stores import CACHE, NAMES, POSTGRES, SESSION, Given, Running, stores_in
 from nurseries import Backoff, open_owner, within
 
@@ -52,7 +54,7 @@ GIVEN_BY: Final = {
     CACHE: "BFF_REDIS_CACHE_URL",
 }
 REPLACED: Final = Backoff(first=0.05, most=5.0, calm=10.0)
-OWNED: Final = 256  # injections that heal by themselves, and the server
+OWNED: Final = 256  # injections that heal by themselves, the proxy and the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Options:
     data: Path = Path(".bff")
     fresh: bool = False
     token_ttl: int = 900
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +113,18 @@ async def _run(options: Options, env: Mapping[str, str], heard: Heard, began: fl
         logs = folder.logs
         child = parts.enter_context(begun_estate(options.estate_port, options.token_ttl, env, logs / "estate.log"))
         stores = parts.enter_context(stores_in(folder, given))
+        proxy = parts.enter_context(begun_proxy(stores.urls, logs / "proxy.log", heard.warn))
         line = await estate_line(child, env)
-        told = _server_env(env, stores, line, edge=number(edge), ops=number(ops))
-        server = Server(told, logs / "server.log", heard.warn)
+        await proxy.ready()
+        told = _server_env(env, proxy.urls, line, edge=number(edge), ops=number(ops))
+        server = Server(told, logs / "server.log", heard.warn, workers=options.workers)
         parts.callback(server.stop)
         server.begin()
         await _migrated(stores.postgres_admin_url, given)
         addresses = await server.ready()
         await _fit(addresses.ops, env, ours=stores.stores)
-        await _open(Hotel(addresses, line, stores, server, child, told["BFF_INTERNAL_TOKEN"]), folder, heard, began)
+        hotel = Hotel(addresses, line, stores, proxy, server, child, told["BFF_INTERNAL_TOKEN"])
+        await _open(hotel, folder, heard, began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,7 @@ class Hotel:
     addresses: ServerLine
     line: EstateLine
     stores: Running
+    proxy: Proxy
     server: Server
     estate: Child | None
     token: str
@@ -149,8 +156,7 @@ class Hotel:
         )
 
     def _pids(self) -> dict[str, Any]:
-        workers = [self.server.child.pid] if self.server.child is not None else []
-        ours = {"up": os.getpid(), "workers": workers, **self.stores.pids}
+        ours = {"up": os.getpid(), "workers": self.server.workers, **self.stores.pids}
         return ours if self.estate is None else {**ours, "estate": self.estate.pid}
 
 
@@ -161,13 +167,14 @@ async def _open(hotel: Hotel, folder: Folder, heard: Heard, began: float) -> Non
 
     def register() -> Ready:
         ready = hotel.ready(address)
-        write_private(path, msgspec.json.encode(ready))
+        write_private(path, msgspec.json.encode(kept(ready, _told_of(hotel.proxy.urls))))
         return ready
 
-    faults = HotelFaults(EstateFaults(hotel.line.control), StoreFaults(hotel.stores.stores, register))
+    faults = HotelFaults(EstateFaults(hotel.line.control), StoreFaults(hotel.stores.stores, hotel.proxy, register))
     async with open_owner("up", bound=OWNED) as owner, trio.open_nursery() as nursery:
         address = f"ws://{LOOPBACK}:{await nursery.start(Hatch(faults, owner).serve, LOOPBACK, 0)}"
         hotel.server.replaced = register
+        owner.supervise("proxy", hotel.proxy.stay, jitter=lambda: 0.0, backoff=REPLACED)
         owner.supervise("server", hotel.server.stay, jitter=lambda: 0.0, backoff=REPLACED)
         try:
             heard.announce(register(), trio.current_time() - began)
@@ -204,13 +211,18 @@ def _given(env: Mapping[str, str]) -> Given:
     return given
 
 
-def _server_env(env: Mapping[str, str], stores: Running, line: EstateLine, *, edge: int, ops: int) -> dict[str, str]:
+def _told_of(stores: Mapping[str, str]) -> dict[str, str]:
+    """The variables that say where the stores are."""
+    return {GIVEN_BY[name]: url for name, url in stores.items()}
+
+
+def _server_env(
+    env: Mapping[str, str], stores: Mapping[str, str], line: EstateLine, *, edge: int, ops: int
+) -> dict[str, str]:
     """The environment of `bff serve`: what the person set, and what was started here."""
-    services = {variable(name): url for name, url in line.services.items() if name in SERVICES}
+    services = {variable(name): url for name, url in line.services.items() if name in LOCATED}
     started = {
-        "BFF_POSTGRES_URL": stores.postgres_url,
-        "BFF_REDIS_SESSION_URL": stores.redis_session_url,
-        "BFF_REDIS_CACHE_URL": stores.redis_cache_url,
+        **_told_of(stores),
         "BFF_EDGE_BIND": f"{LOOPBACK}:{edge}",
         "BFF_OPS_BIND": f"{LOOPBACK}:{ops}",
         "BFF_INTERNAL_TOKEN": env.get("BFF_INTERNAL_TOKEN") or real(connect).entropy(24).hex(),

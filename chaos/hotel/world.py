@@ -35,6 +35,7 @@ from bff.outside import Outside
 from bff.upstreams.services import SERVICES
 from bff.wire.pool import Pool
 from bff.wire.transport import TrioTransport
+from chaos.hotel.checks.listed import all_listed
 from chaos.hotel.estate.control import Estate
 from chaos.hotel.estate.hotel import build_hotel
 from chaos.hotel.estate.iam import ISSUER
@@ -63,7 +64,7 @@ Now: TypeAlias = "Callable[[], float]"
 MORNING: Final = 1_439_622_000.0  # 2015-08-15T07:00:00Z: the estate's business day has begun, in POSIX seconds
 BUGS: Final = (AppFailed, Surprised, OwnedTaskFailed)  # what only a mistake of ours can cause
 TOKEN_SECONDS: Final = 900
-NO_RATES: Final = Rates(requests=0.0, address=0.0, passwords=0.0)
+NO_RATES: Final = Rates(requests=0.0, address=0.0, passwords=0.0, codes=0.0)
 SETTLE_SECONDS: Final = 5.0  # the longest that anything of a request may go on once it is answered
 LOOK_SECONDS: Final = 0.01  # between two looks whether it does
 
@@ -118,8 +119,9 @@ class World:
         life = self._lives[name] = self._lives.get(name, 0) + 1
         chance = entropy(self.seed, "server", name, life)
         outside = Outside(self.now, chance, connect or self.network.host(name).connect)
-        stores = Stores(self.stores.tier, self.stores.cache, self.stores.ledger)
-        run = partial(run_instance, name, self._told, outside, stores, self.network)
+        session = self.stores.ledger.session()
+        stores = Stores(self.stores.tier, self.stores.cache, session)
+        run = partial(run_instance, name, self._told, outside, stores, self.network, ended=session.close)
         server: Instance = await self._nursery.start(run)
         self.servers[name] = server
         return server
@@ -197,11 +199,12 @@ class World:
     async def end(self) -> None:
         """Heal, let what is under way end, then end desks and servers.
 
-        Raises `AssertionError` for what is left, and for a bug that was told.
+        Raises `AssertionError` for what is left, for a bug that was told, and for an answer that the contract has not.
         """
         self.heal()
         await self.quiet()
         no_bugs(self.facts)
+        all_listed(self.facts)
         for client in self._clients:
             await client.aclose()
         for server in self.servers.values():
@@ -280,4 +283,5 @@ def _settings(estate: Estate, rates: Rates) -> Settings:
         trusted_proxies=(),
         token_issuer=ISSUER,
         rates=rates,
+        pubsub=estate.doors["pubsub"].url,
     )

@@ -146,6 +146,11 @@ class Running:
     stores: Mapping[str, Store] = field(default_factory=dict)
 
     @property
+    def urls(self) -> dict[str, str]:
+        """Where a server finds them, by their names."""
+        return {POSTGRES: self.postgres_url, SESSION: self.redis_session_url, CACHE: self.redis_cache_url}
+
+    @property
     def pids(self) -> dict[str, int]:
         """Process ids by the names of `bff up --json`: `postgres`, `redisSession`, `redisCache`."""
         names = {POSTGRES: "postgres", SESSION: "redisSession", CACHE: "redisCache"}

@@ -116,7 +116,7 @@ def test_a_fault_with_a_time_heals_by_itself(hotel):
         (["inject", "pricing", "hang", "--for", "soon"], "--for is 'soon': it should be like 30s, 2m or 500ms"),
         (["inject", "pricing", "kill"], "kill is for stores"),
         (["inject", "postgres", "failover"], "failover needs a standby, and postgres has none here"),
-        (["inject", "postgres", "hang"], "hang is for services; for a store there are kill, stop, start, failover"),
+        (["inject", "postgres", "garbage"], "garbage is for services; for a store there are down, hang, latency,"),
         (["inject", "postgres", "kill", "rate=0.5"], "kill: a process has no rate"),
         (["clear", "nowhere"], "no service is called 'nowhere'"),
     ],
@@ -271,6 +271,8 @@ def test_a_hotel_on_given_stores_and_a_given_estate_starts_none_of_its_own(open_
     assert other.pids().keys() == {"up", "workers"}
     code, _, err = other.run("chaos", "inject", "postgres", "kill")
     assert (code, err) == (2, "bff: postgres was given by its URL, and is not ours to break\n")
+    assert other.run("chaos", "inject", "postgres", "latency", "ms=1") == (0, "postgres: latency ms=1\n", "")
+    assert other.run("chaos", "clear", "postgres") == (0, "nothing is wrong\n", "")
     assert other.run("desk")[0] == 2
     other.begun.process.send_signal(signal.SIGTERM)
     assert other.begun.ended() == 0

@@ -15,7 +15,7 @@ def test_of_every_subset_of_the_rungs_the_first_answers_and_every_rung_with_ever
     cases = SWEEP.cases(pairs=False)
     account = account_of(SWEEP, cases, seed=5, whole=True)
     assert (account.broken, account.missing) == ((), ())
-    assert account.cases == 2**8 + len(WRONG) - 8
+    assert account.cases == 2**10 + len(WRONG) - 10
 
 
 def test_of_combinations_of_everything_that_can_be_wrong_the_first_rung_answers(account_of):
@@ -27,7 +27,8 @@ def test_of_combinations_of_everything_that_can_be_wrong_the_first_rung_answers(
 def test_of_all_combinations_the_first_rung_answers_by_the_command_on_all_cores(by_command, on_all_cores):
     code, said = by_command("gate", "--pairs", *on_all_cores)
     assert code == 0, said
-    assert f"{4 * 5 * 10 * 3 * 3 * 2 * 4 * 3} cases, 0 broken" in said
+    # Of the rungs up to the tier all that can be wrong, and the firsts of those below it with all of the three last.
+    assert f"{4 * 5 * 10 * 3 * 3 * 2 * 4 * 3 + 2**7 * 3 * (6 * 3 - 1)} cases, 0 broken" in said
 
 
 def test_the_cases_know_every_rung_of_the_ladder():
@@ -42,6 +43,18 @@ def test_two_rungs_that_have_changed_places_are_found_by_the_very_cases_in_which
     account = account_of(SWEEP, [GateCase(wrong) for wrong in (("expired",), ("foreign-device",), BOTH, THREE)])
     assert [ran.name for ran in account.broken] == ["expired + foreign-device"]
     assert account.broken[0].error == ("AssertionError: told (403, 'DEVICE_MISMATCH'), not (401, 'SESSION_EXPIRED')")
+
+
+def test_a_key_that_is_asked_for_before_the_second_factor_is_found_at_the_ladder_f29(account_of, monkeypatch):
+    rungs = list(ladder.LADDER)
+    rungs[8], rungs[9] = rungs[9], rungs[8]
+    monkeypatch.setattr(ladder, "LADDER", tuple(rungs))
+    words = [("attestation-spent",), ("no-key",), ("attestation-spent", "no-key"), ("no-token", "attestation-spent")]
+    account = account_of(SWEEP, [GateCase(wrong) for wrong in words])
+    assert [ran.name for ran in account.broken] == ["attestation-spent + no-key"]
+    assert account.broken[0].error == (
+        "AssertionError: the ladder said (400, 'IDEMPOTENCY_KEY_REQUIRED'), not (401, 'MFA_INVALID_OR_USED')"
+    )
 
 
 BOTH = ("expired", "foreign-device")

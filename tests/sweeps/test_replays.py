@@ -97,7 +97,7 @@ async def check_then_act(self, proof):
     name = (proof.jkt, proof.jti)
     known = self._proofs.get(name)
     await trio.lowlevel.checkpoint()
-    standing = await self._asked(lambda: self._present(proof))
+    standing = await self.asked(lambda: self._present(proof))
     if isinstance(standing, Down) or known is not None:
         return standing
     return type(standing)(True, standing.revoked, standing.tenant_status, standing.blob)

@@ -10,12 +10,14 @@ from chaos.hotel.bench import Figure
 from chaos.hotel.bench.dashboard import measure as measure_dashboard
 from chaos.hotel.bench.gate import measure as measure_gate
 from chaos.hotel.bench.hour import measure as measure_hour
+from chaos.hotel.bench.mutations import measure as measure_mutations
 from chaos.hotel.bench.transport import measure as measure_transport
 
 BENCHES: Final[Mapping[str, Callable[[], list[Figure]]]] = {
     "transport": measure_transport,
     "gate": measure_gate,
     "dashboard": measure_dashboard,
+    "mutations": measure_mutations,
     "hour": measure_hour,
 }
 

@@ -148,9 +148,9 @@ async def _measure(ready: Ready) -> list[Figure]:
 async def _cost(load: Load) -> Iterator[Figure]:
     with redis.Redis.from_url(load.ready.redis_cache) as cache:
         await load.look(WARM_UP, cache)
-        calls, cpu = await _calls(load.ready), _cpu(load.ready)
+        calls, cpu = await _calls(load.ready), cpu_of_server(load.ready)
         seconds = await load.look(DASHBOARDS, cache)
-        cpu, calls = _cpu(load.ready) - cpu, await _calls(load.ready) - calls
+        cpu, calls = cpu_of_server(load.ready) - cpu, await _calls(load.ready) - calls
     times = sorted(took for took, _ in load.took)
     each = f"{calls / DASHBOARDS:.1f} upstream calls each"
     at = f"{CONCURRENCY} at once"
@@ -159,7 +159,7 @@ async def _cost(load: Load) -> Iterator[Figure]:
             Figure(f"dashboards, {at}", DASHBOARDS / seconds, "/s", f"{os.cpu_count()} cores for all, {each}"),
             Figure("server CPU per dashboard, caches cold", cpu / DASHBOARDS * 1000, "ms", "goal: at most 1.8"),
             Figure(f"dashboard, {at}, p50", statistics.median(times) * 1000, "ms"),
-            Figure(f"dashboard, {at}, p99", _quantile(times, 0.99) * 1000, "ms"),
+            Figure(f"dashboard, {at}, p99", quantile(times, 0.99) * 1000, "ms"),
         )
     )
 
@@ -172,7 +172,7 @@ async def _lateness(load: Load) -> Iterator[Figure]:
     return iter(
         (
             Figure("past the deadline, one upstream hung, p50", statistics.median(late) * 1000, "ms", note),
-            Figure("past the deadline, one upstream hung, p99", _quantile(late, 0.99) * 1000, "ms", "goal: at most 15"),
+            Figure("past the deadline, one upstream hung, p99", quantile(late, 0.99) * 1000, "ms", "goal: at most 15"),
             Figure("past the deadline, one upstream hung, max", late[-1] * 1000, "ms"),
         )
     )
@@ -192,7 +192,7 @@ async def _calls(ready: Ready) -> int:
     raise TimeoutError("the estate does not answer")
 
 
-def _cpu(ready: Ready) -> float:
+def cpu_of_server(ready: Ready) -> float:
     """CPU seconds of the server's processes so far."""
     return sum(_cpu_of(pid) for pid in ready.pids["workers"])
 
@@ -202,5 +202,6 @@ def _cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _quantile(ordered: list[float], part: float) -> float:
+def quantile(ordered: list[float], part: float) -> float:
+    """The value that `part` of `ordered` is below."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))]

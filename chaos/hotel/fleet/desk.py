@@ -68,6 +68,22 @@ class Seen:
     timing: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The answer to a mutation as it came: `body` to the byte, `replayed` where it is an earlier one's."""
+
+    status: int
+    body: bytes
+    took: float
+    replayed: bool
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """The body as JSON."""
+        found: Mapping[str, Any] = msgspec.json.decode(self.body)
+        return found
+
+
 class Desk:
     """A desk at `base`, the server's origin, asked through `client`; it waits `patience` seconds for an answer."""
 
@@ -114,6 +130,25 @@ class Desk:
         answer = await self.ask("GET", path, params=params, headers=headers)
         took = trio.current_time() - began
         return Seen(answer.json(), took, answer.headers.get("server-timing", ""))
+
+    async def change(
+        self, path: str, body: Any, key: str, *, method: str = "POST", attestation: str | None = None
+    ) -> Changed:
+        """One try of a mutation with its idempotency key. Raises `Refused` for what is no 2xx."""
+        if self._outside.now() >= self._renew_at:
+            await self.renew()
+        began = trio.current_time()
+        headers = {"idempotency-key": key, **({} if attestation is None else {"x-mfa-attestation": attestation})}
+        answer = await self.ask(method, path, headers=headers, body=body)
+        replayed = answer.headers.get("idempotent-replayed") == "true"
+        return Changed(answer.status_code, answer.content, trio.current_time() - began, replayed)
+
+    async def step_up(self, action: str, resource: str, code: str) -> str:
+        """An attestation for `action` on `resource`, by the operator's second factor. Raises `Refused`."""
+        body = {"action": action, "resource": resource, "code": code}
+        answer = await self.ask("POST", "/v1/session/step-up", body=body)
+        attestation: str = answer.json()["attestation"]
+        return attestation
 
     async def ask(
         self,

@@ -1,0 +1,56 @@
+"""Every job that the house does by itself, as one table, and the one place where they begin.
+
+A job that has a leader runs everywhere and works on one instance at a time: it asks for the lead of its name at each
+turn, and whoever finds another leading has nothing to do until the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from bff.jobs import relay, tidy, watch_outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nurseries import Owner
+
+Service: TypeAlias = Callable[[], Awaitable[None]]
+
+CONTINUOUS: Final = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`every` is in seconds between two turns, or `CONTINUOUS`. `rows` are those of the failure catalogue.
+
+    `leads`: done by one instance at a time. `halts` are the switches that it may turn off by itself.
+    """
+
+    name: str
+    every: float
+    leads: bool
+    rows: tuple[str, ...]
+    about: str
+    halts: tuple[str, ...] = ()
+
+
+ROSTER: Final = (
+    Job(relay.JOB, CONTINUOUS, True, ("F-21", "F-22", "F-38"), "says what is in the outbox"),
+    Job("watch-outbox", watch_outbox.EVERY, False, ("F-21", "F-22", "F-38"), "counts what waits to be said"),
+    Job(tidy.JOB, tidy.EVERY, True, ("F-32", "F-38"), "forgets old keys and dead letters"),
+)
+
+
+def begin(owner: Owner, services: Mapping[str, Service], *, jitter: Callable[[], float]) -> None:
+    """Keep every job of the table going under `owner`, by the service of its name.
+
+    Raises `KeyError` for a job without a service, `ValueError` for a service without a job, `nurseries.Full`.
+    """
+    strangers = services.keys() - {job.name for job in ROSTER}
+    if strangers:
+        raise ValueError(f"not on the roster: {', '.join(sorted(strangers))}")
+    for job in ROSTER:
+        owner.supervise(job.name, services[job.name], jitter=jitter)

@@ -1,0 +1,73 @@
+"""Where letters go: whoever can be told one after the other what happened, and says how far it got.
+
+The relay knows nothing of them but this. Pub/Sub is one, for every topic that no other sink has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from bff.upstreams.pubsub import Published, Refused, Unavailable
+
+if TYPE_CHECKING:
+    from bff.stores.outbox import Letter
+    from bff.upstreams.pubsub import Publisher
+
+Word: TypeAlias = Literal["unavailable", "timeout", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """One at least of the letters that are left can never be told; `why` is for whoever looks at the dead letters."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotNow:
+    """Nothing is wrong with the letters: later, and not before `after` seconds where the sink has said so.
+
+    `word` is for a metric. `refused` is a no that the next try will hear again until somebody changes a setting: no
+    letter is to blame for a topic that is not there, or for a right that was not given.
+    """
+
+    word: Word
+    why: str
+    after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The first `done` letters have been told; with fewer than there were, `trouble` is why not the rest."""
+
+    done: int
+    trouble: Poison | NotNow | None = None
+
+
+class Sink(Protocol):
+    """Tells letters of one topic and one ordering key, in their order, and each at least once."""
+
+    async def deliver(self, letters: tuple[Letter, ...]) -> Delivery:
+        """Needs a finite deadline above it and raises `nurseries.Unbounded` without one.
+
+        Letters told before may come again, under the same message ids.
+        """
+        ...
+
+
+class ToPubSub:
+    """Pub/Sub takes a request as a whole, or refuses it as a whole."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def deliver(self, letters: tuple[Letter, ...]) -> Delivery:
+        """As `Sink` has it."""
+        match await self._publisher.publish(letters[0].topic, letters):
+            case Published():
+                return Delivery(len(letters))
+            case Refused(why, poison):
+                return Delivery(0, Poison(why) if poison else NotNow("refused", why))
+            case Unavailable(why, retry_after):
+                return Delivery(0, NotNow("unavailable", why, retry_after or 0.0))
