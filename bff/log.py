@@ -39,6 +39,7 @@ LOUD: Final[Mapping[str, str]] = {
     "WindowFull": "error",
     "ReplayPassed": "error",
     "RecountSkipped": "warning",
+    "SwitchTurned": "warning",
     "WorkerEnded": "error",
     "WorkerReplaced": "warning",
 }

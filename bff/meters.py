@@ -188,7 +188,7 @@ class Meters:
         self.registry = CollectorRegistry()
         self._told: dict[type, list[Callable[[Any], None]]] = {fact: [] for fact in HEARD}
         for row in ROWS:
-            options = {"buckets": row.buckets} if row.kind is Histogram else {}
+            options: dict[str, Any] = {"buckets": row.buckets} if row.kind is Histogram else {}
             metric = row.kind(row.name, row.about, row.labels, registry=self.registry, **options)
             for source in row.heard:
                 self._told[source.fact].append(_record(row, source, metric))

@@ -1,4 +1,4 @@
-"""Which running server a command speaks to: the one on a data folder, or one elsewhere by the URL of its ops listener."""
+"""Which running server a command speaks to: the one on a data folder, or one elsewhere by its ops listener's URL."""
 
 from __future__ import annotations
 

@@ -52,5 +52,6 @@ def begin(owner: Owner, services: Mapping[str, Service], *, jitter: Callable[[],
     strangers = services.keys() - {job.name for job in ROSTER}
     if strangers:
         raise ValueError(f"not on the roster: {', '.join(sorted(strangers))}")
-    for job in ROSTER:
-        owner.supervise(job.name, services[job.name], jitter=jitter)
+    known = [(job.name, services[job.name]) for job in ROSTER]
+    for name, service in known:
+        owner.supervise(name, service, jitter=jitter)

@@ -57,5 +57,6 @@ class Tidy:
             if isinstance(answer, Down):
                 return
             forgotten = answer
-            tell(Forgotten(what, forgotten))
+            if forgotten:
+                tell(Forgotten(what, forgotten))
             await trio.sleep(PAUSE)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -33,12 +33,24 @@ from nurseries import required, tell
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bff.stores.outbox import Letter
     from bff.wire.pool import Pool
 
 SERVICE, OPERATION = "pubsub", "publish"
 RENEW_BEFORE: Final = 60.0  # seconds before a token ends
 JSON: Final = (b"content-type", b"application/json")
+
+
+class Letter(Protocol):
+    """What is published: `payload` of a `kind`, in order within its `ordering_key`, under `message_id` for ever."""
+
+    @property
+    def message_id(self) -> str: ...
+    @property
+    def ordering_key(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def payload(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)

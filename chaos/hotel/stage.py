@@ -259,9 +259,7 @@ class LiveStage:
 
     late = 0.25  # a machine with other things to do
 
-    def __init__(
-        self, ready: Kept, data: Path, ledger: Ledger, parts: ExitStack, warn: Callable[[str], None]
-    ) -> None:
+    def __init__(self, ready: Kept, data: Path, ledger: Ledger, parts: ExitStack, warn: Callable[[str], None]) -> None:
         self._ready = ready
         self._data = data
         self.ledger = ledger
@@ -324,10 +322,11 @@ class LiveStage:
 
     async def kill_a_server(self, chance: Random) -> str:
         await trio.lowlevel.checkpoint()
-        worker: int = chance.choice(running(self._data).pids["workers"])
-        with suppress(ProcessLookupError):
-            os.kill(worker, signal.SIGKILL)
-            return f"worker {worker}"
+        workers: list[int] = running(self._data).pids["workers"]
+        for worker in chance.sample(workers, len(workers)):  # one that was killed before may not be replaced yet
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+                return f"worker {worker}"
         return ""
 
     async def inject(self, target: str, toxic: Toxic) -> None:

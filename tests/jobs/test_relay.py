@@ -109,9 +109,39 @@ async def test_a_topic_that_is_not_there_is_nobodys_fault_and_holds_up_no_other_
             assert relay.failing == "no-such: status 404"
             await trio.sleep(300)
             nursery.cancel_scope.cancel()
+        assert len(told(office, RelayFailed)) < 25, "asked with the first of them, after each pause"
         assert len(await office.left()) == 4 * BATCH
         assert await office.dead() == ()
         assert office.times() == (BATCH, 0)
+
+
+async def test_lanes_that_fail_at_once_are_one_failure_and_a_first_pause_is_short(post_office, letter, autojump_clock):
+    async with post_office() as office:
+        relay, _ = office.relay()
+        office.inject("status code=500")
+        await office.write(*(letter(number, f"room:{number}") for number in range(PLACES)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(relay.serve)
+            await trio.sleep(0.01)
+            assert len(told(office, RelayFailed)) == PLACES
+            office.door.clear()
+            assert await office.drained(every=0.01) < 0.25
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_is_settled_while_a_slow_ledger_is_looked_at_is_not_said_again(post_office, letter, autojump_clock):
+    async with post_office() as office:
+        relay, _ = office.relay()
+        office.store.latency(0.2)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(relay.serve)
+            for number in range(40):
+                await office.write(letter(number, f"room:{number % 7}"))
+                relay.nudge()
+                await trio.sleep(0.03 * (number % 5))
+            await office.drained()
+            nursery.cancel_scope.cancel()
+        assert office.times() == (40, 0)
 
 
 async def test_where_pubsub_says_when_to_come_again_nobody_asks_before(post_office, letter, autojump_clock):
@@ -267,6 +297,33 @@ async def test_a_sink_of_its_own_for_a_topic_hears_lanes_beside_each_other_and_m
             f"key:{key}": [one.message_id for one in wanted[key::40] if one.message_id != "id-bad"] for key in range(40)
         }
         assert [one.reason for one in await office.dead()] == ["bad"]
+        assert await office.left() == []
+
+
+async def test_what_waits_behind_a_half_that_failed_is_put_back_too(post_office, letter, autojump_clock):
+    async with post_office() as office:
+        heard = []
+
+        class Moody:
+            async def deliver(self, letters):
+                heard.append([one.message_id for one in letters])
+                await trio.lowlevel.checkpoint()
+                match len(heard):
+                    case 1:
+                        return Delivery(0, Poison("one of them"))
+                    case 2:
+                        return Delivery(0, NotNow("unavailable", "not now"))
+                    case _:
+                        return Delivery(len(letters))
+
+        relay, _ = office.relay(moods=Moody())
+        names = [f"id-{number:06}" for number in range(4)]
+        await office.write(*(letter(number, topic="moods") for number in range(4)))
+        await office.turn(relay)
+        assert relay.failing == "moods: not now"
+        await trio.sleep(1)
+        await office.turn(relay)
+        assert heard == [names, names[:2], names]
         assert await office.left() == []
 
 

@@ -36,7 +36,7 @@ def test_a_switch_turned_at_one_worker_is_off_at_every_worker_and_every_instance
         assert (there["value"], there["by"], there["why"]) == ("off", "ann", WHY)
         _, table, _ = shared.run("switches")
         (row,) = [line for line in table.splitlines() if line.startswith("mutations")]
-        assert ["mutations", "off"] == row.split()[:2]
+        assert row.split()[:2] == ["mutations", "off"]
         assert WHY in " ".join(table.split()), "as it was said, and no markup"
     finally:
         code, _, err = shared.run("switches", "mutations", "on", "--why", "it is over")

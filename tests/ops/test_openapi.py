@@ -6,9 +6,11 @@ import msgspec
 import pytest
 import schemathesis
 
+from bff.facts import RequestServed
 from bff.openapi import document
 from bff.problem import Code
 from bff.routes import ROUTES, Asks
+from chaos.hotel.checks.listed import all_listed
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,11 @@ CLIMB = {
     "503": {"DRAINING", "OVERLOADED", "TENANT.SUSPENDED", "HALTED"},
 }
 CHANGE = {
-    **{status: words | {"UPSTREAM_REFUSED"} for status, words in (CLIMB | BODY).items() if status in ("403", "413", "415")},
+    **{
+        status: words | {"UPSTREAM_REFUSED"}
+        for status, words in (CLIMB | BODY).items()
+        if status in ("403", "413", "415")
+    },
     "400": {"VALIDATION_FAILED", "IDEMPOTENCY_KEY_REQUIRED", "UPSTREAM_REFUSED"},
     "404": {"NOT_FOUND"},
     "409": {"IDEMPOTENCY_IN_PROGRESS", "UPSTREAM_REFUSED"},
@@ -189,3 +195,47 @@ def test_what_a_query_may_ask_comes_from_the_route_s_struct_and_what_a_path_hold
     assert required and schema["type"] == "string"
     for name, there in {"f-00870": True, "..": False, ".": False, "...": True, "a/b": False, "": False}.items():
         assert bool(re.search(schema["pattern"], name)) is there
+
+
+def served(path, status, code="", method="GET"):
+    return RequestServed(path, method, status, code, 0.1)
+
+
+CHARGES = "/v1/folios/{id}/charges"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        served("/v1/dashboard", 200),
+        served("/v1/dashboard", 503, "DRAINING"),
+        served("/", 200, method="HEAD"),
+        served("(none)", 404, "NOT_FOUND"),
+        served("(none)", 405, "METHOD_NOT_ALLOWED", "POST"),
+        served(CHARGES, 201, method="POST"),
+        served(CHARGES, 422, "UPSTREAM_REFUSED", "POST"),
+        served(CHARGES, 418, "UPSTREAM_REFUSED", "POST"),
+        served(CHARGES, 422, method="POST"),
+    ],
+)
+def test_an_answer_that_is_listed_is_none_that_a_world_complains_of(answer):
+    all_listed([answer])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        served("/v1/dashboard", 201),
+        served("/v1/dashboard", 404, "NOT_FOUND"),
+        served("/v1/dashboard", 503, "STORE_UNAVAILABLE"),
+        served("/v1/dashboard", 422),
+        served("/v1/dashboard", 502, "DRAINING"),
+        served("(none)", 400, "VALIDATION_FAILED"),
+        served("/v1/nothing", 200),
+        served(CHARGES, 401, "UPSTREAM_REFUSED", "POST"),
+        served(CHARGES, 503, "LOCK_PROXY_FROZEN", "POST"),
+    ],
+)
+def test_one_that_is_not_fails_the_world_in_which_it_was_given(answer):
+    with pytest.raises(AssertionError, match="does not list"):
+        all_listed([served("/v1/dashboard", 200), answer])

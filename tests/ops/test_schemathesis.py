@@ -1,4 +1,4 @@
-"""The server against its own document: what schemathesis makes of it is sent, and every answer is one that is listed."""
+"""The server against its own document: what schemathesis makes of it is sent, and every answer is one it lists."""
 
 import json
 from contextlib import asynccontextmanager
@@ -28,7 +28,7 @@ CONFORM = [
     conform.response_schema_conformance,
 ]
 OURS = {"dpop", "authorization", "x-device-id", "user-agent"}  # what a desk says itself, whatever is generated
-# What a house in order answers with a 5xx: a day that reservation-service has none of (CONTRACT section 2: a read's 4xx).
+# What a house in order answers with a 5xx: a day that reservation-service will not have (CONTRACT section 2).
 OUT_OF_REACH = {"workbench": {(502, "UPSTREAM_UNAVAILABLE")}}
 SIGN_OUT = next(route for route in ROUTES if route.room == "sign_out")
 by_room = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.room)

@@ -36,7 +36,7 @@ class Said:
         return msgspec.json.decode(self.body)
 
 
-async def ask(app, path, body=None, *, method=None, headers=(JSON,)):
+async def ask(app, path, body=None, *, method=None, headers=(JSON,), body_never_comes=False):
     """What an ops listener answers; a `body` is POSTed."""
     sent = []
 
@@ -44,7 +44,7 @@ async def ask(app, path, body=None, *, method=None, headers=(JSON,)):
         sent.append(message)
 
     async def receive():
-        await trio.lowlevel.checkpoint()
+        await (trio.sleep_forever() if body_never_comes else trio.lowlevel.checkpoint())
         raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
         return {"type": "http.request", "body": raw, "more_body": False}
 
@@ -125,11 +125,16 @@ async def test_a_turn_that_cannot_be_is_refused_in_one_line_and_turns_nothing(
 async def test_what_a_page_in_a_browser_could_send_unasked_turns_nothing(autojump_clock):
     ops = listener()
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
-        said = await ask(
-            ops, "/switches/traffic", {"value": "off", **WHY}, headers=[(b"content-type", kind.encode())]
-        )
+        said = await ask(ops, "/switches/traffic", {"value": "off", **WHY}, headers=[(b"content-type", kind.encode())])
         assert said.status == 415
     assert (await ask(ops, "/switches")).json[0]["value"] == "on"
+
+
+async def test_a_turn_whose_body_does_not_come_is_refused_in_time(autojump_clock):
+    began = trio.current_time()
+    said = await ask(listener(), "/switches/traffic", None, method="POST", body_never_comes=True)
+    assert (said.status, said.json["code"]) == (408, "REQUEST_TIMEOUT")
+    assert trio.current_time() - began < 5
 
 
 @pytest.mark.parametrize(("path", "method", "allowed"), [("", "POST", b"GET"), ("/traffic", "GET", b"POST")])

@@ -156,6 +156,19 @@ async def test_of_two_copies_the_newer_one_is_shown_so_that_a_change_that_went_t
         assert said == {"version": shown, "values": {"of": shown}, "stale": True}
 
 
+async def test_a_desk_that_changed_them_sees_the_change_in_an_outage_though_the_cache_is_older_f36(autojump_clock):
+    async with open_world() as world:
+        desk = await world.desk()
+        await look(desk)
+        await world.quiet()
+        await desk.change(PATH, {"version": 1, "values": {"language": "en"}}, "k-1", method="PUT")
+        world.inject("tenant", "down")
+        assert (await look(desk))[0] == {"version": 2, "values": {"language": "en"}, "stale": True}
+        world.clear()
+        await trio.sleep(2)
+        assert (await look(desk))[0] == {"version": 2, "values": {"language": "en"}, "stale": False}
+
+
 async def test_an_answer_that_was_overtaken_by_a_change_puts_no_copy_back_f36(autojump_clock):
     async with open_world() as world:
         desk = await world.desk()

@@ -197,7 +197,7 @@ async def test_an_event_that_is_none_is_refused_by_its_place_and_nothing_of_its_
 
 
 async def test_a_hundred_events_are_taken_and_one_more_is_too_many(autojump_clock):
-    async with without_pubsub() as (world, desk):
+    async with without_pubsub() as (_, desk):
         assert (await tell(desk, *range(100)))[0] == {"accepted": 100, "sampled": 100}
         for more in (body(*range(101)), {}, {"events": None}, {"events": [], "more": 1}):
             with pytest.raises(Refused) as refused:

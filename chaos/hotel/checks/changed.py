@@ -1,14 +1,14 @@
 """What plans may promise of changes, judged from what desks were answered and from what the auditor read.
 
-    always       prompt       a try is answered by its deadline
-                 one-answer   a key that is asked again gives the same answer, to the byte
-                 complete     no lock action without its rows, as the ledger itself counts it (F-27)
-                 chained      no row of a trail was changed, or is missing
-    eventually   answered-all every key has its answer, or was given up by its desk
-                 settled      of no key is it unknown what came of it
-                 once         as many effects as keys that were answered with success (F-32)
-                 audited      each answer about a lock has its row in the trail, and each intent its outcome
-                 told         nothing waits in the outbox, and nothing is dead
+always       prompt       a try is answered by its deadline
+             one-answer   a key that is asked again gives the same answer, to the byte
+             complete     no lock action without its rows, as the ledger itself counts it (F-27)
+             chained      no row of a trail was changed, or is missing
+eventually   answered-all every key has its answer, or was given up by its desk
+             settled      of no key is it unknown what came of it
+             once         as many effects as keys that were answered with success (F-32)
+             audited      each answer about a lock has its row in the trail, and each intent its outcome
+             told         nothing waits in the outbox, and nothing is dead
 """
 
 from __future__ import annotations
@@ -96,13 +96,19 @@ def chained() -> Judge:
 
 
 def answered_all(history: History) -> str:
-    """Each key's last try was an answer, or its desk has said that it gave up."""
-    last: dict[tuple[str, str], str] = {}
+    """Each key was answered, or its desk has said that it gave up."""
+    open_: dict[tuple[str, str], None] = {}
+    closed: set[tuple[str, str]] = set()
     for moment in history.moments:
-        if "key" in moment.data and moment.word in TRIES | {"gave-up", "begins"}:
-            last[moment.lane, str(moment.data["key"])] = moment.word
-    open_ = [key for (_, key), word in last.items() if word not in ANSWERS | {"gave-up"}]
-    return f"{len(open_)} keys without an answer: {', '.join(open_[:SHOWN])}" if open_ else ""
+        if moment.word in TRIES | {"gave-up"} and "key" in moment.data:
+            key = (moment.lane, str(moment.data["key"]))
+            if moment.word in ANSWERS | {"gave-up"}:
+                closed.add(key)
+                open_.pop(key, None)
+            elif key not in closed:
+                open_[key] = None
+    shown = ", ".join(key for _, key in list(open_)[:SHOWN])
+    return f"{len(open_)} keys without an answer: {shown}" if open_ else ""
 
 
 def settled(history: History) -> str:

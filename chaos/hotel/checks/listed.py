@@ -32,7 +32,7 @@ def all_listed(facts: Iterable[object]) -> None:
 
 @cache
 def _listed(path: str, method: str) -> frozenset[tuple[int, str]]:
-    """Each status and code that a route may answer with; no code is a success, or a recorded refusal that is replayed."""
+    """Each status and code that a route may answer with; no code is a success, or a refusal that is replayed."""
     row = next((row for row in ROUTES if row.path == path and method in {row.method, "HEAD"}), None)
     if row is None:
         return NOWHERE

@@ -38,8 +38,6 @@ async def inspector(stage: HotelStage, history: History, work: Work) -> None:
     """Looks again and again, and at the trail whenever there are new rows."""
     every = work.number("every", 1.0)
     audit = Audit(stage, history)
-    while not await audit.begun():
-        await trio.sleep(every)
     while True:
         await audit.turn()
         await trio.sleep(every)
@@ -54,27 +52,28 @@ class Audit:
         self._chains: dict[TenantId, Chain] = {}
         self._effects: Mapping[str, int] = {}
         self._dead = 0
-
-    async def begun(self) -> bool:
-        """Note what there is before anybody changes anything; False where the ledger does not say."""
-        with within(STORE_SECONDS):
-            backlog = await self._stage.ledger.backlog()
-            ends = await self._stage.ledger.ends_of_trails()
-            if isinstance(backlog, Down) or isinstance(ends, Down):
-                return False
-            self._dead, self._effects = backlog.dead, await self._done_so_far()
-            for end in ends:
-                self._begins(end.tenant, end)
-            return True
-        return False
+        self._begun = False
 
     async def turn(self) -> None:
-        """One look at everything."""
+        """One look at everything; the first that succeeds says from where on he counts."""
         said: Down | None = Down("no answer in time")
         with within(STORE_SECONDS):
-            said = await self._followed() or await self._counted()
+            said = await (self._followed() if self._begun else self._begin()) or await self._counted()
         if said is not None:
             self._history.note(LANE, "silent", said.why)
+
+    async def _begin(self) -> Down | None:
+        backlog = await self._stage.ledger.backlog()
+        ends = await self._stage.ledger.ends_of_trails()
+        if isinstance(backlog, Down):
+            return backlog
+        if isinstance(ends, Down):
+            return ends
+        self._dead, self._effects = backlog.dead, await self._done_so_far()
+        for end in ends:
+            self._begins(end.tenant, end)
+        self._begun = True
+        return None
 
     def _begins(self, tenant: TenantId, end: TrailRow | None = None) -> Chain:
         chain = self._chains[tenant] = Chain(tenant)

@@ -9,20 +9,18 @@ prepared by hand and go out through one pool: a client that costs more than the 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import cycle, islice
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx
 import msgspec
 import trio
 
-from bff.wire.pool import Crowded
 from bff.wire.exchange import Prepared
-from bff.writes.actions import ACTIONS
+from bff.wire.pool import Crowded
 from chaos.hotel.fleet.changes import Outbox, Tried, missed
 from chaos.hotel.fleet.desk import Refused
 from chaos.hotel.fleet.proof import make_proof
@@ -30,7 +28,7 @@ from chaos.hotel.stage import signed_in
 from nurseries import within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
     from random import Random
 
     from bff.wire.exchange import Origin
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from chaos.plan import Work
 
 PATIENCE: Final = 10.0  # seconds
+SOON: Final = 0.5
 AGAIN: Final = (0.05, 0.2)  # seconds after which a desk whose server has just died tries again
 HURRIES: Final = 0.1
 ASKS_AGAIN: Final = 0.1
@@ -90,9 +89,10 @@ async def spree(stage: HotelStage, history: History, work: Work) -> None:
 async def _one(stage: HotelStage, history: History, way: tuple[Pool, Origin], number: int, of: int) -> None:
     lane, chance = f"spree-{number + 1}", stage.chance(f"spree {number}")
     desk = await signed_in(stage, lane, number)
-    supplies = await _supplies(desk, number, of, chance)
+    share = Share(number, of, len({stage.person(other) for other in range(of)}))
+    has = await supplies(desk, share, chance)
     outbox = Outbox(history, lane, stage.late, chance, hurries=HURRIES, asks_again=ASKS_AGAIN)
-    await _Spree(stage, desk, outbox, way, supplies, stage.second_factor(number)).serve()
+    await _Spree(stage, desk, outbox, way, has, stage.second_factor(number)).serve()
 
 
 @dataclass(slots=True)
@@ -103,13 +103,13 @@ class _Spree:
     desk: Desk
     outbox: Outbox
     way: tuple[Pool, Origin]
-    supplies: Supplies
+    has: Supplies
     code: str
 
     async def serve(self) -> None:
         number = 0
         while self.outbox.history.calm_at is None:
-            errand, number = self.supplies.next(), number + 1
+            errand, number = self.has.next(), number + 1
             attestation = await self._attested(errand)
             if attestation is None:
                 continue
@@ -117,7 +117,7 @@ class _Spree:
             ask = partial(self._ask, errand, key, attestation)
             tried = await self.outbox.until_answered(errand.action, key, ask)
             if tried is not None and tried.word in {"done", "replayed"}:
-                self.supplies.done(errand, tried.body)
+                self.has.done(errand, tried.body)
 
     async def _attested(self, errand: Errand) -> str | None:
         """The second factor, '' where it needs none; None where it cannot be had now."""
@@ -147,9 +147,7 @@ class _Spree:
         return self._nobody(began)
 
     def _nobody(self, began: float) -> Tried:
-        return Tried(
-            0, "UNREACHABLE", b"", trio.current_time() - began, again=self.outbox.chance.uniform(*AGAIN)
-        )
+        return Tried(0, "UNREACHABLE", b"", trio.current_time() - began, again=self.outbox.chance.uniform(*AGAIN))
 
     def _headers(self, errand: Errand, key: str, attestation: str) -> tuple[tuple[bytes, bytes], ...]:
         desk = self.desk
@@ -170,7 +168,7 @@ class _Spree:
 
 @dataclass(slots=True)
 class Supplies:
-    """What one desk has to do, drawn by `chance`; what it has of its own nobody else changes."""
+    """What one desk has to do, drawn by `chance`. What is a list is used up, what goes round comes again."""
 
     chance: Random
     folios: list[str]
@@ -186,7 +184,7 @@ class Supplies:
     def next(self) -> Errand:
         """Something to do."""
         [kind] = self.chance.choices(list(OFTEN), weights=list(OFTEN.values()))
-        return self._of(kind) or self._charge()
+        return KINDS[kind](self) or charge(self)
 
     def done(self, errand: Errand, body: bytes) -> None:
         """It was answered with success: a key that was cut may be revoked."""
@@ -194,58 +192,120 @@ class Supplies:
             said = msgspec.json.decode(body)
             self.keys.append((said["lockId"], said["keyId"]))
 
-    def _charge(self) -> Errand:
-        body = {"amountMinor": self.chance.randint(100, 9900), "currency": "EUR", "description": "Minibar"}
-        return Errand("folio.charge", f"/v1/folios/{self.chance.choice(self.folios)}/charges", body)
 
-    def _of(self, kind: str) -> Errand | None:
-        return _KINDS[kind](self) if kind in _KINDS else None
-
-    def _refund(self) -> Errand:
-        folio = self.chance.choice(self.folios)
-        return Errand("folio.refund", f"/v1/folios/{folio}/refunds", {**_REFUND}, attests=folio)
-
-    def _issue(self) -> Errand:
-        lock, stay = self.chance.choice(self.locks)
-        return Errand("lock.issue", f"/v1/locks/{lock}/keys", {"reservationId": stay, "validUntil": VALID_UNTIL})
-
-    def _revoke(self) -> Errand | None:
-        if not self.keys:
-            return None
-        lock, key = self.keys.pop()
-        return Errand("lock.revoke", f"/v1/locks/{lock}/keys/{key}/revoke", {"reason": "lost"}, attests=f"{lock}/{key}")
-
-    def _task(self) -> Errand | None:
-        return _moved("task.transition", "/v1/housekeeping/tasks", self.tasks)
-
-    def _order(self) -> Errand | None:
-        return _moved("order.transition", "/v1/maintenance/orders", self.orders)
-
-    def _room(self) -> Errand | None:
-        if not self.rooms:
-            return None
-        stay, room = self.rooms.pop()
-        return Errand("reservation.room", f"/v1/reservations/{stay}/room", {"roomId": room})
-
-    def _check_in(self) -> Errand | None:
-        return _each("reservation.check-in", self.arrivals, "/v1/reservations/{}/check-in")
-
-    def _check_out(self) -> Errand | None:
-        return _each("reservation.check-out", self.departures, "/v1/reservations/{}/check-out")
-
-    def _ack(self) -> Errand | None:
-        return _each("alert.ack", self.alerts, "/v1/alerts/{}/ack")
+def charge(has: Supplies) -> Errand:
+    """A folio of his own."""
+    body = {"amountMinor": has.chance.randint(100, 9900), "currency": "EUR", "description": "Minibar"}
+    return Errand("folio.charge", f"/v1/folios/{has.chance.choice(has.folios)}/charges", body)
 
 
-_REFUND: Final = {"amountMinor": 5, "currency": "EUR", "reason": "not ordered"}
-_KINDS: Final[Mapping[str, Callable[[Supplies], Errand | None]]] = {
-    "folio.refund": Supplies._refund,
-    "lock.issue": Supplies._issue,
-    "lock.revoke": Supplies._revoke,
-    "task.transition": Supplies._task,
-    "order.transition": Supplies._order,
-    "reservation.room": Supplies._room,
-    "reservation.check-in": Supplies._check_in,
-    "reservation.check-out": Supplies._check_out,
-    "alert.ack": Supplies._ack,
+def refund(has: Supplies) -> Errand:
+    """A little of what was charged."""
+    folio = has.chance.choice(has.folios)
+    body = {"amountMinor": 5, "currency": "EUR", "reason": "not ordered"}
+    return Errand("folio.refund", f"/v1/folios/{folio}/refunds", body, attests=folio)
+
+
+def issue(has: Supplies) -> Errand:
+    """A key for a guest in the house."""
+    lock, stay = has.chance.choice(has.locks)
+    return Errand("lock.issue", f"/v1/locks/{lock}/keys", {"reservationId": stay, "validUntil": VALID_UNTIL})
+
+
+def revoke(has: Supplies) -> Errand | None:
+    """A key that this desk has issued."""
+    if not has.keys:
+        return None
+    lock, key = has.keys.pop()
+    return Errand("lock.revoke", f"/v1/locks/{lock}/keys/{key}/revoke", {"reason": "lost"}, attests=f"{lock}/{key}")
+
+
+def assign(has: Supplies) -> Errand | None:
+    """A free room for somebody who is expected."""
+    if not has.rooms:
+        return None
+    stay, room = has.rooms.pop()
+    return Errand("reservation.room", f"/v1/reservations/{stay}/room", {"roomId": room})
+
+
+def _moved(action: str, path: str, cards: Iterator[tuple[str, str]]) -> Errand | None:
+    card, to = next(cards, ("", ""))
+    return Errand(action, f"{path}/{card}/transition", {"to": to}) if card else None
+
+
+def _taken(action: str, path: str, ids: list[str]) -> Errand | None:
+    return Errand(action, path.format(ids.pop()), {}) if ids else None
+
+
+KINDS: Final[Mapping[str, Callable[[Supplies], Errand | None]]] = {
+    "folio.charge": charge,
+    "folio.refund": refund,
+    "lock.issue": issue,
+    "lock.revoke": revoke,
+    "reservation.room": assign,
+    "task.transition": lambda has: _moved("task.transition", "/v1/housekeeping/tasks", has.tasks),
+    "order.transition": lambda has: _moved("order.transition", "/v1/maintenance/orders", has.orders),
+    "reservation.check-in": lambda has: _taken("reservation.check-in", "/v1/reservations/{}/check-in", has.arrivals),
+    "reservation.check-out": lambda has: _taken(
+        "reservation.check-out", "/v1/reservations/{}/check-out", has.departures
+    ),
+    "alert.ack": lambda has: _taken("alert.ack", "/v1/alerts/{}/ack", has.alerts),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What is desk `number`'s of what `of` desks have, worked by `people`, one after the other.
+
+    `own` is nobody else's. `line` is no other's who works as the same person: those stand in one line.
+    """
+
+    number: int
+    of: int
+    people: int
+
+    def own(self, items: Sequence[T]) -> list[T]:
+        return list(items[self.number :: self.of])
+
+    def line(self, items: Sequence[T]) -> list[T]:
+        rank, ranks = self.number // self.people, -(-self.of // self.people)
+        return list(items[rank::ranks]) or list(items)
+
+
+async def supplies(desk: Desk, share: Share, chance: Random) -> Supplies:
+    """What there is to do in the desk's house, asked for until it is known."""
+    stays = await _seen(desk, "/v1/workbench")
+    cards = await _seen(desk, "/v1/housekeeping/board")
+    repairs = await _seen(desk, "/v1/maintenance/board")
+    inbox = await _seen(desk, "/v1/alerts")
+    in_house, expected = stays["inHouse"], [one for one in stays["arrivals"] if one["status"] == "expected"]
+    free = [room["id"] for room in stays["rooms"] if room["status"] == "free"]
+    leaving = [one["id"] for one in stays["departures"] if one["status"] == "in-house"]
+    return Supplies(
+        chance,
+        folios=[one["folioId"] for one in share.line(in_house)],
+        locks=[(one["lockId"], one["id"]) for one in share.line(in_house)],
+        tasks=_round(share.own(cards["tasks"]), TASK),
+        orders=_round(share.own(repairs["orders"]), ORDER),
+        rooms=share.own(list(zip((one["id"] for one in expected), free, strict=False))),
+        arrivals=share.own([one["id"] for one in expected if one["roomId"]]),
+        departures=share.own(leaving),
+        alerts=share.own([one["id"] for one in inbox["alerts"] if not one["acknowledged"]]),
+    )
+
+
+def _round(cards: list[dict[str, str]], columns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Each card in turn, to the column after the one that it is in."""
+    at = {card["id"]: columns.index(card["status"]) for card in cards}
+    for card in cycle(at):
+        at[card] = (at[card] + 1) % len(columns)
+        yield card, columns[at[card]]
+
+
+async def _seen(desk: Desk, path: str) -> Mapping[str, Any]:
+    assert desk.session is not None, "signed in"
+    while True:
+        try:
+            return (await desk.get(path, {"propertyId": desk.session.properties[0]["id"]})).body
+        except Refused:
+            await trio.sleep(SOON)

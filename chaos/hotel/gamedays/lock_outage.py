@@ -1,7 +1,7 @@
 """lock-integration fails in every way that there is while desks issue keys, and revoke some (F-10, F-27).
 
     keys     desks with guests before them: a key for each, tried again until it is there, as a desk's outbox does; some
-             are revoked at once, with a second factor, and some are left alone by a desk that was told that nobody knows
+             are revoked at once, with a second factor, and some are left alone by a desk that has no answer yet
     tills    desks with other work, charges, which an outage of the locks must not touch
     looks    dashboards, which must be whole all along
 
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
+from bff.outside import rfc3339
 from bff.writes.actions import ACTIONS
 from chaos.history import CHECKS
 from chaos.hotel.checks.changed import ALWAYS, EVENTUALLY, succeeded, tries
@@ -140,7 +141,7 @@ class _Issuing:
 
     async def _guest(self, number: int) -> None:
         lock, key = self.stay["lockId"], f"{self.name}-{number}"
-        body = {"reservationId": self.stay["id"], "validUntil": _moment(self.now() + VALID)}
+        body = {"reservationId": self.stay["id"], "validUntil": rfc3339(self.now() + VALID)}
         ask = partial(tried_by, self.desk, f"/v1/locks/{lock}/keys", body, key)
         tried = await self.outbox.until_answered("lock.issue", key, ask)
         if tried is None or tried.status != ACTIONS["lock.issue"].status or self.chance.random() >= REVOKED:
@@ -156,12 +157,6 @@ class _Issuing:
         path = f"/v1/locks/{lock}/keys/{key_id}/revoke"
         ask = partial(tried_by, self.desk, path, {"reason": "lost"}, key, attestation=attestation)
         await self.outbox.until_answered("lock.revoke", key, ask)
-
-
-def _moment(seconds: float) -> str:
-    from bff.outside import rfc3339
-
-    return rfc3339(seconds)
 
 
 async def tills(stage: HotelStage, history: History, work: Work) -> None:
