@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/dead-letters"
 PAGE: Final = 500  # letters asked for, or raised, at once
+SHORT: Final = 40  # characters of a name in a table
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 NUMBER: Final = click.IntRange(0)
 
@@ -123,12 +124,18 @@ def _say_json(value: Any) -> None:
 
 
 def _print(letters: Sequence[dict[str, Any]]) -> None:
+    """For people: what fits in a line; all of it is in `show`."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("number", justify="right")
     table.add_column("died", no_wrap=True)
-    for name in ("topic", "key", "kind", "reason"):
-        table.add_column(name, overflow="fold")
+    table.add_column("topic", no_wrap=True)
+    table.add_column("key", overflow="fold")
+    table.add_column("reason", overflow="fold")
     for one in letters:
-        key, died = one["orderingKey"], one["died"][:19].replace("T", " ")
-        table.add_row(str(one["number"]), died, one["topic"], key, one["kind"], one["reason"])
+        died = one["died"][: len("2015-08-15T07:30")].replace("T", " ")
+        table.add_row(str(one["number"]), died, _short(one["topic"]), _short(one["orderingKey"]), one["reason"])
     Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"

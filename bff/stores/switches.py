@@ -233,7 +233,7 @@ class Switches:
                 self._turns += 1
                 self._put(switch)
                 return switch
-        return f"{known.name} is being turned by others: look, and try again"
+        return Down(f"{known.name} is being turned by others: look, and try again")
 
 
 def _unsaid(**said: str) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # A service's 4xx that are no answer to what was asked, but to who asked or how often: the next try may fare better.
 NO_ANSWERS: Final = frozenset({401, 407, 408, 421, 425, 429})
+ANSWERS: Final = frozenset(range(400, 500)) - NO_ANSWERS
 NEVER_SENT: Final = frozenset({"new", "open"})  # what a key was, when no earlier owner can have had it done
 TRY_AGAIN: Final = 1.0  # seconds, where nobody can know better
 
@@ -57,8 +58,8 @@ def concluded(action: Action, result: Got | Missed, before: Before) -> Conclusio
     """What became of it. `before` is what the key was when this owner came."""
     if isinstance(result, Got):
         return done(action, result.value)
-    if result.fate is Fate.REFUSED and result.status not in NO_ANSWERS:
-        return refused(action, result.status or 0, result.code)
+    if result.fate is Fate.REFUSED and result.status in ANSWERS:
+        return refused(action, result.status, result.code)
     failed = result.fate is Fate.FAILED
     sure = result.fate in {Fate.NOT_SENT, Fate.REFUSED} or (failed and (action.audited or action.mirrored))
     problem = _problem(action, result, sure)

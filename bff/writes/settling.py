@@ -24,7 +24,7 @@ from bff.upstreams.drift import UNREADABLE
 from bff.upstreams.services import LOCK_OUTCOME
 from bff.wire.trace import ServerTiming, Trace
 from bff.writes.actions import ACTIONS, Request
-from bff.writes.conclusion import Conclusion, done, refused
+from bff.writes.conclusion import ANSWERS, Conclusion, done, refused
 from bff.writes.mutation import Work
 from nurseries import required, tell
 
@@ -49,7 +49,7 @@ class Settling:
 
     async def settle(self, row: Unsettled) -> bool:
         """Whether it is known now what came of it."""
-        work = self._work(row)
+        work, began = self._work(row), trio.current_time()
         journey = self._journey(work)
         leave = trio.current_time() + (1 - SPARE_PART) * required("settling")
         if not work.action.audited:
@@ -57,7 +57,11 @@ class Settling:
         conclusion = await self._came_of(work, row, journey)
         if conclusion is None and row.before == "uncertain":
             return False  # the trail says already that nobody knows
-        return await self._written_down(work, row, conclusion, leave)
+        if not await self._written_down(work, row, conclusion, leave):
+            return False
+        assert conclusion is not None
+        tell(MutationConcluded(work.action.name, conclusion.state, conclusion.outcome, trio.current_time() - began))
+        return True
 
     async def _again(self, work: Work, journey: Journey, leave: float) -> bool:
         claimed = await self.mutations.claim(work, None, leave)
@@ -71,13 +75,12 @@ class Settling:
         """What its service says of a lock action; None where it does not, or not yet."""
         said = await self.upstreams.one(Call(LOCK_OUTCOME, {"key": work.id.key}), journey)
         if not isinstance(said, Got):
-            if said.status == 404 and row.age >= NEVER_CAME:
-                problem = Problem(Code.UPSTREAM_UNAVAILABLE, "it never arrived", upstream=LOCK_OUTCOME.service)
-                return Conclusion("open", problem, "failure", "it never arrived")
-            return None
+            return _not_done("it never arrived") if said.status == 404 and row.age >= NEVER_CAME else None
         found = said.value
         if found.outcome == "failure":
-            return refused(work.action, found.status, _code(found.answer))
+            if found.status in ANSWERS:
+                return refused(work.action, found.status, _code(found.answer))
+            return _not_done(f"status {found.status}")
         try:
             return done(work.action, work.action.operation.decoder.decode(found.answer))
         except UNREADABLE:
@@ -91,7 +94,6 @@ class Settling:
             unknown = Problem(Code.UPSTREAM_TIMEOUT, "its outcome is not known")
             await self.mutations.record(work, claimed, Conclusion("uncertain", unknown, "uncertain"), told=True)
             return False
-        tell(MutationConcluded(work.action.name, conclusion.state, conclusion.outcome, 0.0))
         await self.mutations.record(work, claimed, conclusion)
         return True
 
@@ -104,6 +106,12 @@ class Settling:
         properties: tuple[PropertyId, ...] = work.request.properties  # type: ignore[assignment]
         trace = Trace.parse(None, self.outside.entropy)
         return Journey(trace, ServerTiming(), work.id.tenant, work.id.operator, properties)
+
+
+def _not_done(why: str) -> Conclusion:
+    """It was not done, and may be tried again."""
+    problem = Problem(Code.UPSTREAM_UNAVAILABLE, why, upstream=LOCK_OUTCOME.service)
+    return Conclusion("open", problem, "failure", why)
 
 
 class _Refusal(msgspec.Struct):

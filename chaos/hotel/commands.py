@@ -73,7 +73,7 @@ def _welcome(ready: Ready, data: Path, seconds: float) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, address, what in (
         ("edge", ready.edge, "desktops"),
-        ("ops", ready.ops, "/livez /readyz /metrics /tasks"),
+        ("ops", ready.ops, "/livez /readyz /metrics /tasks /switches"),
         ("estate", ready.estate, "the stand-in services"),
         ("chaos", ready.chaos, "faults on demand"),
         ("data", str(data), "ledger, sessions, logs"),

@@ -18,6 +18,7 @@ from bff.upstreams.client import Journey
 from bff.upstreams.services import SERVICES
 from bff.wire.asgi import Request, request_of
 from bff.wire.trace import ServerTiming, Trace
+from chaos.hotel.checks.listed import all_listed
 from chaos.hotel.estate.grounds import Grounds
 from chaos.hotel.estate.hotel import build_hotel
 from chaos.hotel.estate.iam import Iam
@@ -129,6 +130,7 @@ class World:
         self.owner = owner
         self.house = compose(settings(told, SERVICES), self.outside, stores, owner)
         self.gate = self.house.gate
+        self.apps = {self.house.app}  # whom it has asked: the house, and doors with rooms of a test's own
 
     def now(self):
         return MORNING + trio.current_time()
@@ -204,6 +206,7 @@ class World:
             else:
                 said.body += message["body"]
 
+        self.apps.add(app or self.house.app)
         await (app or self.house.app)(scope, receive, send)
         return said
 
@@ -215,6 +218,8 @@ async def _open_world(*, latency=0.0, **env):
         world = World(network, nursery, owner, {f"BFF_{name.upper()}": text for name, text in env.items()})
         with listening(world.facts.append):
             yield world
+            if world.apps == {world.house.app}:
+                all_listed(world.facts)
         nursery.cancel_scope.cancel()
 
 

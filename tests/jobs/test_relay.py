@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import trio
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bff.facts import LetterBuried, LettersPublished, RelayFailed
-from bff.jobs.relay import BATCH, LOOK_EVERY, PLACES, SINK_WITHIN
+from bff.jobs.relay import BATCH, LARGEST, LOOK_EVERY, PLACES, SINK_WITHIN
 from bff.jobs.sinks import Delivery, NotNow, Poison
 from chaos.hotel.estate.pubsub import TOPICS
 
@@ -86,9 +87,9 @@ async def test_a_poisonous_letter_is_found_and_buried_with_its_reason_and_the_re
         assert await office.left() == []
         buried = await office.dead()
         assert [one.letter.message_id for one in buried] == [f"id-{number:06}" for number in sorted(bad)]
-        assert {one.reason for one in buried} == {
-            "The value of attribute type is too long: at most 1024 bytes."
-        }, "in Pub/Sub's own words"
+        assert {one.reason for one in buried} == {"The value of attribute type is too long: at most 1024 bytes."}, (
+            "in Pub/Sub's own words"
+        )
         assert told(office, LetterBuried) == [LetterBuried(EVENTS)] * 4
         assert told(office, RelayFailed) == []
         assert office.requests < 4 * 2 * 8, "two for each halving, of 200"
@@ -103,9 +104,7 @@ async def test_a_topic_that_is_not_there_is_nobodys_fault_and_holds_up_no_other_
         await office.write(*(letter(number) for number in range(4 * BATCH, 5 * BATCH)))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(relay.serve)
-            with trio.fail_after(5):
-                while len(await office.left()) > 4 * BATCH:
-                    await trio.sleep(0.1)
+            await office.drained(5, left=4 * BATCH)
             assert relay.failing == "no-such: status 404"
             await trio.sleep(300)
             nursery.cancel_scope.cancel()
@@ -129,19 +128,49 @@ async def test_lanes_that_fail_at_once_are_one_failure_and_a_first_pause_is_shor
             nursery.cancel_scope.cancel()
 
 
-async def test_what_is_settled_while_a_slow_ledger_is_looked_at_is_not_said_again(post_office, letter, autojump_clock):
+async def test_what_is_settled_while_a_look_is_under_way_is_not_said_again(post_office, letter, autojump_clock):
     async with post_office() as office:
-        relay, _ = office.relay()
-        office.store.latency(0.2)
+        heard, go_on = [], trio.Event()
+
+        class Waits:
+            async def deliver(self, letters):
+                heard.append([one.message_id for one in letters])
+                await go_on.wait()
+                return Delivery(len(letters))
+
+        relay, _ = office.relay(slow=Waits())
         async with trio.open_nursery() as nursery:
+            await office.write(letter(1, topic="slow"))
             nursery.start_soon(relay.serve)
-            for number in range(40):
-                await office.write(letter(number, f"room:{number % 7}"))
-                relay.nudge()
-                await trio.sleep(0.03 * (number % 5))
-            await office.drained()
+            await trio.sleep(0.1)
+            office.store.latency(0.4)
+            relay.nudge()
+            await trio.sleep(0.02 + 0.4 + 0.2 + 0.1)  # the lead is had, and letters have been read and are on their way
+            office.store.latency(0)
+            go_on.set()
+            await trio.sleep(2)
             nursery.cancel_scope.cancel()
-        assert office.times() == (40, 0)
+        assert heard == [["id-000001"]]
+        assert await office.left() == []
+
+
+async def test_what_waits_in_the_lane_of_a_batch_that_failed_comes_after_it(post_office, letter, autojump_clock):
+    async with post_office() as office:
+        heard = []
+
+        class FirstFails:
+            async def deliver(self, letters):
+                heard.append([one.message_id for one in letters])
+                await trio.lowlevel.checkpoint()
+                return Delivery(0, NotNow("unavailable", "not now")) if len(heard) == 1 else Delivery(len(letters))
+
+        relay, _ = office.relay(slow=FirstFails())
+        large = [replace(letter(number, topic="slow"), payload=b"x" * (LARGEST // 2 + 1)) for number in range(3)]
+        await office.write(*large)
+        await office.turn(relay)
+        await trio.sleep(1)
+        await office.turn(relay)
+        assert heard == [["id-000000"], ["id-000000"], ["id-000001"], ["id-000002"]], "two are too large together"
 
 
 async def test_where_pubsub_says_when_to_come_again_nobody_asks_before(post_office, letter, autojump_clock):
@@ -167,7 +196,7 @@ async def test_one_leads_and_when_its_process_ends_the_next_goes_on_within_two_s
         first, session = office.relay("one")
         second, _ = office.relay("two")
         async with trio.open_nursery() as nursery:
-            process = await nursery.start(in_a_scope, first.serve)
+            process = begin(nursery, first.serve)
             await trio.sleep(0.5)
             nursery.start_soon(second.serve)
             await office.write(*(letter(number) for number in range(5)))
@@ -184,10 +213,16 @@ async def test_one_leads_and_when_its_process_ends_the_next_goes_on_within_two_s
         assert office.said() == {"room:1": [f"id-{number:06}" for number in range(10)]}
 
 
-async def in_a_scope(work, *, task_status):
-    with trio.CancelScope() as scope:
-        task_status.started(scope)
-        await work()
+def begin(nursery, work):
+    """A process's one task; the scope by which it ends."""
+    scope = trio.CancelScope()
+
+    async def live():
+        with scope:
+            await work()
+
+    nursery.start_soon(live)
+    return scope
 
 
 async def test_who_has_lost_the_lead_says_nothing_more_from_its_next_look_on(post_office, letter, autojump_clock):
@@ -200,7 +235,7 @@ async def test_who_has_lost_the_lead_says_nothing_more_from_its_next_look_on(pos
                 await trio.sleep(0.4)
                 return Delivery(1, NotNow("unavailable", "one at a time", 0.0))
 
-        relay, session = office.relay("one", slow=Slow())
+        relay, _ = office.relay("one", slow=Slow())
         other = office.store.session()
         await office.write(*(letter(number, f"key:{number}", topic="slow") for number in range(4 * PLACES)))
         with trio.move_on_after(20):
@@ -369,7 +404,7 @@ class Play:
             async with trio.open_nursery() as nursery:
                 self.nursery = nursery
                 for _ in range(2):
-                    await self.begin()
+                    self.begin()
                 async with trio.open_nursery() as happening:
                     for write in writes:
                         happening.start_soon(self.write, *write)
@@ -380,10 +415,10 @@ class Play:
                 await self.office.drained()
                 nursery.cancel_scope.cancel()
 
-    async def begin(self):
+    def begin(self):
         self.processes += 1
         relay, session = self.office.relay(f"bff-{self.processes}")
-        self.process = await self.nursery.start(in_a_scope, relay.serve), session
+        self.process = begin(self.nursery, relay.serve), session
         self.nudge = relay.nudge
 
     async def write(self, at, key, poison, count):
@@ -412,7 +447,7 @@ class Play:
                 scope, session = self.process
                 scope.cancel()
                 session.close()
-                await self.begin()
+                self.begin()
             case toxic:
                 office.inject(toxic)
         await trio.sleep(lasts)

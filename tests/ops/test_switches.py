@@ -44,7 +44,9 @@ async def ask(app, path, body=None, *, method=None, headers=(JSON,), body_never_
         sent.append(message)
 
     async def receive():
-        await (trio.sleep_forever() if body_never_comes else trio.lowlevel.checkpoint())
+        await trio.lowlevel.checkpoint()
+        if body_never_comes:
+            await trio.sleep_forever()
         raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
         return {"type": "http.request", "body": raw, "more_body": False}
 

@@ -233,7 +233,7 @@ async def test_many_who_turn_one_at_once_each_say_what_it_was_before(autojump_cl
         await trio.sleep(1)
         rows = await instances.rows()
         values = {switches.value("traffic") for switches in instances.each}
-    assert all(isinstance(answer, Switch) or "turned by others" in answer for answer in answers)
+    assert all(isinstance(answer, Switch) or "turned by others" in answer.why for answer in answers)
     assert [row["from"] for row in rows] == ["on", *(row["value"] for row in rows[:-1])]
     assert values == {rows[-1]["value"]}
 

@@ -66,8 +66,9 @@ APPLICATION: Final = Section(
                 "tests/parity/test_tier.py::test_a_proof_is_fresh_once_and_seen_ever_after_f28",
                 "tests/parity/test_tier.py::test_of_many_who_present_one_proof_at_once_exactly_one_is_first_f28",
                 "tests/stores/test_redis_line.py::test_a_proof_whose_answer_was_lost_is_no_replay_of_itself_f28",
+                "tests/ops/test_switches.py"
+                "::test_with_traffic_off_both_servers_halt_everything_but_health_till_it_is_on_again_f28",
             ),
-            gap="the switch that halts traffic",
             gamedays=("dpop-replay",),
             later=(ALERT, RUNBOOK),
         ),

@@ -18,20 +18,19 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from bff.writes.actions import ACTIONS
-from chaos.hotel.fleet.changes import ANSWERS
+from chaos.hotel.fleet.changes import ANSWERS, is_try
 from chaos.hotel.fleet.inspecting import LANE
 
 if TYPE_CHECKING:
     from chaos.history import History, Moment
     from chaos.play import Judge, Settled
 
-TRIES: Final = ANSWERS | {"failed", "unknown", "waits", "later", "unreachable"}
 SHOWN: Final = 3  # keys that a line names
 
 
 def tries(moments: Iterable[Moment]) -> list[Moment]:
     """Every try of every key, in the order in which they ended."""
-    return [moment for moment in moments if moment.word in TRIES and "key" in moment.data]
+    return [moment for moment in moments if is_try(moment)]
 
 
 def succeeded(moments: Iterable[Moment]) -> dict[str, set[str]]:
@@ -55,7 +54,7 @@ def prompt() -> Judge:
     """By its deadline, as the desk measures it; who finds nobody there has nobody to blame."""
 
     def judge(moment: Moment) -> str | None:
-        late = moment.data.get("late", 0.0) if moment.word in TRIES - {"unreachable"} and "key" in moment.data else 0.0
+        late = moment.data["late"] if is_try(moment) and moment.word != "unreachable" else 0.0
         return f"{moment.lane}: {moment.text} came {late * 1000:.0f} ms after its deadline" if late > 0 else None
 
     return judge
@@ -66,7 +65,7 @@ def one_answer() -> Judge:
     given: dict[tuple[str, str], str] = {}
 
     def judge(moment: Moment) -> str | None:
-        if moment.word not in ANSWERS or "answer" not in moment.data:
+        if not is_try(moment) or moment.word not in ANSWERS:
             return None
         answer = str(moment.data["answer"])
         first = given.setdefault((moment.lane, str(moment.data["key"])), answer)
@@ -98,15 +97,12 @@ def chained() -> Judge:
 def answered_all(history: History) -> str:
     """Each key was answered, or its desk has said that it gave up."""
     open_: dict[tuple[str, str], None] = {}
-    closed: set[tuple[str, str]] = set()
     for moment in history.moments:
-        if moment.word in TRIES | {"gave-up"} and "key" in moment.data:
-            key = (moment.lane, str(moment.data["key"]))
-            if moment.word in ANSWERS | {"gave-up"}:
-                closed.add(key)
-                open_.pop(key, None)
-            elif key not in closed:
-                open_[key] = None
+        key = (moment.lane, str(moment.data.get("key")))
+        if moment.word == "asks":
+            open_[key] = None
+        elif moment.word in ANSWERS | {"gave-up"}:
+            open_.pop(key, None)
     shown = ", ".join(key for _, key in list(open_)[:SHOWN])
     return f"{len(open_)} keys without an answer: {shown}" if open_ else ""
 
@@ -120,10 +116,15 @@ def settled(history: History) -> str:
 
 
 def once(history: History) -> str:
-    """Not more, which is a charge posted twice, and not fewer, which is one that was promised and is not there."""
+    """Not more, which is a charge posted twice, and not fewer, which is one that was promised and is not there.
+
+    Only once every key has its answer: one that was carried out and not answered yet would hide one that is missing.
+    """
     count = last_count(history)
     if count is None:
         return "nobody has looked yet"
+    if open_ := answered_all(history):
+        return open_
     effects, keys = count["effects"], {name: len(found) for name, found in succeeded(history.moments).items()}
     wrong = [
         f"{name}: {effects.get(name, 0)} effects of {keys.get(name, 0)} keys"
@@ -155,7 +156,7 @@ def audited(history: History) -> str:
 
 def _outcome_of(moment: Moment) -> str | None:
     """What the trail should say of a try of a lock action, where it should say something for it alone."""
-    if "key" not in moment.data or not ACTIONS[str(moment.data["action"])].audited:
+    if not is_try(moment) or not ACTIONS[str(moment.data["action"])].audited:
         return None
     return {"done": "success", "failed": "failure", "unknown": "uncertain"}.get(moment.word)
 

@@ -3,33 +3,37 @@
     answered      2xx, or a refusal that will not change: the end of it
     not yet       502, 503, 504, 409, 429, or nobody there: the same key again, after what `Retry-After` says
 
-Each try is written into the history, with what came of it, for whoever judges: `done`, `replayed`, `refused` are
-answers, `failed` (502), `unknown` (504), `waits` (409), `later` and `unreachable` are none. A desk that leaves a key
-unanswered writes `gave-up`.
+Each key begins in the history with `asks`, and each try ends in it with what came of it, for whoever judges: `done`,
+`replayed` and `refused` are answers; `failed` (502), `unknown` (504), `waits` (409), `later` and `unreachable` are
+none. A desk that leaves a key unanswered writes `gave-up`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
 
-from chaos.hotel.fleet.desk import Refused
+from chaos.hotel.fleet.desk import PATIENCE, Refused
+from nurseries import within
 
 if TYPE_CHECKING:
     from random import Random
 
-    from chaos.history import History
+    from chaos.history import History, Moment
     from chaos.hotel.fleet.desk import Desk
 
 MUTATION_SECONDS: Final = 5.0  # CONTRACT section 2: the deadline of a mutation
 AGAIN: Final = 1.0  # seconds, where no answer says when
+SOON: Final = 0.05
+LEFT: Final = "LEFT"  # the code of a try that its own desk did not wait for
 WORDS: Final = {0: "unreachable", 409: "waits", 502: "failed", 504: "unknown"}
 ANSWERS: Final = frozenset({"done", "replayed", "refused"})
+TRIES: Final = ANSWERS | {*WORDS.values(), "later"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ class Tried:
 Ask = Callable[[], Awaitable[Tried]]
 
 
+def is_try(moment: Moment) -> bool:
+    """Whether a moment is the end of a try."""
+    return moment.word in TRIES and "key" in moment.data
+
+
 @dataclass(slots=True)
 class Outbox:
     """One desk's changes in the history, on `lane`. `late` is the grace of the stage (seconds).
@@ -69,10 +78,10 @@ class Outbox:
     gives_up: float = 0.0
     hurries: float = 0.0
     asks_again: float = 0.0
-    _broken: set[str] = field(default_factory=set)
 
     async def until_answered(self, action: str, key: str, ask: Ask) -> Tried | None:
         """Try until there is an answer; None where it was given up."""
+        self.history.note(self.lane, "asks", good=True, action=action, key=key)
         while True:
             tried = await ask()
             self._note(action, key, tried)
@@ -83,7 +92,7 @@ class Outbox:
             if self.chance.random() < self.gives_up:
                 self.history.note(self.lane, "gave-up", f"{action} {key}", action=action, key=key)
                 return None
-            await trio.sleep(0.05 if self.chance.random() < self.hurries else tried.again)
+            await trio.sleep(SOON if self.chance.random() < self.hurries else tried.again)
 
     def _note(self, action: str, key: str, tried: Tried) -> None:
         word = tried.word
@@ -99,15 +108,23 @@ class Outbox:
 
 
 async def tried_by(
-    desk: Desk, path: str, body: Any, key: str, *, method: str = "POST", attestation: str | None = None
+    desk: Desk,
+    path: str,
+    body: Any,
+    key: str,
+    *,
+    attestation: str | None = None,
+    patience: float = PATIENCE,
 ) -> Tried:
-    """One try by a desk. Raises nothing: whatever came is what came of it."""
+    """One try by a desk that waits for at most `patience` seconds. Raises nothing: what came is what came of it."""
     began = trio.current_time()
-    try:
-        changed = await desk.change(path, body, key, method=method, attestation=attestation)
-    except Refused as refused:
-        return missed(refused.status, refused.problem, trio.current_time() - began, refused.code)
-    return Tried(changed.status, "", changed.body, changed.took, changed.replayed)
+    with within(patience):
+        try:
+            changed = await desk.change(path, body, key, attestation=attestation)
+        except Refused as refused:
+            return missed(refused.status, refused.problem, trio.current_time() - began, refused.code)
+        return Tried(changed.status, "", changed.body, changed.took, changed.replayed)
+    return Tried(0, LEFT, b"", trio.current_time() - began, again=SOON)
 
 
 def missed(status: int, problem: Any, took: float, code: str = "") -> Tried:

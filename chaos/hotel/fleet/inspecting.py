@@ -3,6 +3,7 @@
     inspector every=1
 
 His lane is `audit`. `wrote` is a row of the trail about a lock action, `broke` one that is not what it should be,
+`begins` when he has seen how things stood before,
 `counted` what there is: how complete the trail is, how many keys nobody knows the outcome of, how many letters wait and
 are dead, and the effects of each action since he began. While the ledger does not answer he says `silent`.
 """
@@ -23,7 +24,7 @@ from nurseries import within
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chaos.history import History
+    from chaos.history import History, Moment
     from chaos.hotel.stage import HotelStage
     from chaos.plan import Work
 
@@ -32,6 +33,7 @@ GRACE: Final = 30.0  # seconds after its intent at which an outcome is due
 ROWS: Final = 500  # of a trail at a time
 KEYS: Final = 1000  # without an outcome are counted; more are as bad
 STORE_SECONDS: Final = 5.0
+BEGINS: Final = "begins"
 
 
 async def inspector(stage: HotelStage, history: History, work: Work) -> None:
@@ -41,6 +43,23 @@ async def inspector(stage: HotelStage, history: History, work: Work) -> None:
     while True:
         await audit.turn()
         await trio.sleep(every)
+
+
+async def counted_from_here(history: History) -> None:
+    """Wait till the auditor has seen how things stood before: what is done sooner, he does not count.
+
+    A plan without one has nothing to wait for, and waits `STORE_SECONDS`.
+    """
+    there = trio.Event()
+
+    def seen(moment: Moment) -> None:
+        if moment.lane == LANE and moment.word == BEGINS:
+            there.set()
+
+    history.watch(seen)
+    if not any(moment.lane == LANE and moment.word == BEGINS for moment in history.moments):
+        with within(STORE_SECONDS):
+            await there.wait()
 
 
 class Audit:
@@ -73,6 +92,7 @@ class Audit:
         for end in ends:
             self._begins(end.tenant, end)
         self._begun = True
+        self._history.note(LANE, BEGINS)
         return None
 
     def _begins(self, tenant: TenantId, end: TrailRow | None = None) -> Chain:
@@ -123,8 +143,8 @@ class Audit:
             return backlog
         now = await self._done_so_far()
         effects = {name: count - self._effects[name] for name, count in now.items() if count != self._effects[name]}
-        told = {"complete": whole.ratio, "gaps": whole.gaps, "unsettled": len(unsettled)}
-        left = {"waiting": backlog.depth, "dead": backlog.dead - self._dead}
+        told: dict[str, Any] = {"complete": whole.ratio, "gaps": whole.gaps, "unsettled": len(unsettled)}
+        left: dict[str, Any] = {"waiting": backlog.depth, "dead": backlog.dead - self._dead}
         text = f"{whole.ratio:.0%} complete, {len(unsettled)} unsettled, {backlog.depth} to be told"
         self._history.note(LANE, "counted", text, good=whole.ratio == 1.0, effects=effects, **told, **left)
         return None

@@ -23,6 +23,7 @@ from bff.wire.exchange import Prepared
 from bff.wire.pool import Crowded
 from chaos.hotel.fleet.changes import Outbox, Tried, missed
 from chaos.hotel.fleet.desk import Refused
+from chaos.hotel.fleet.inspecting import counted_from_here
 from chaos.hotel.fleet.proof import make_proof
 from chaos.hotel.stage import signed_in
 from nurseries import within
@@ -76,6 +77,7 @@ class Errand:
 async def spree(stage: HotelStage, history: History, work: Work) -> None:
     """All of them, until the calm; what is under way then is carried to its end."""
     desks = round(work.number("desks", 64))
+    await counted_from_here(history)
     pool, origin = await stage.pool(0)
     try:
         async with trio.open_nursery() as nursery:

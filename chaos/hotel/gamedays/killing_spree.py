@@ -17,7 +17,7 @@ import trio
 
 from chaos.history import CHECKS
 from chaos.hotel.checks.changed import ALWAYS, EVENTUALLY, succeeded, tries
-from chaos.hotel.fleet.changes import ANSWERS
+from chaos.hotel.fleet.changes import ANSWERS, is_try
 from chaos.hotel.fleet.inspecting import LANE, inspector
 from chaos.hotel.fleet.spree import spree
 from chaos.hotel.gamedays import GameDay
@@ -41,7 +41,7 @@ PLAN: Final = parse_plan("""
     work        inspector every=2
     fault       postgres kill from 14 until 15
 
-    always      one-answer sane complete chained
+    always      prompt one-answer sane complete chained
     eventually  answered-all within 45
     eventually  settled within 60
     eventually  once within 60
@@ -69,7 +69,7 @@ def sane() -> Judge:
     """No desk is told that it did wrong: not when its server died, and not by the one that went on."""
 
     def judge(moment: Moment) -> str | None:
-        if moment.word != "refused" or "key" not in moment.data or moment.data["code"] in SANE:
+        if not is_try(moment) or moment.word != "refused" or moment.data["code"] in SANE:
             return None
         return f"{moment.lane}: {moment.text} with status {moment.data['status']}"
 

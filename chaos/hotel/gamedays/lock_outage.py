@@ -1,7 +1,8 @@
 """lock-integration fails in every way that there is while desks issue keys, and revoke some (F-10, F-27).
 
     keys     desks with guests before them: a key for each, tried again until it is there, as a desk's outbox does; some
-             are revoked at once, with a second factor, and some are left alone by a desk that has no answer yet
+             are revoked at once, with a second factor. Some desks leave a key alone that has no answer yet, and some
+             are hasty, and ask again while the first try is still under way
     tills    desks with other work, charges, which an outage of the locks must not touch
     looks    dashboards, which must be whole all along
 
@@ -21,39 +22,39 @@ import trio
 
 from bff.outside import rfc3339
 from bff.writes.actions import ACTIONS
-from chaos.history import CHECKS
 from chaos.hotel.checks.changed import ALWAYS, EVENTUALLY, succeeded, tries
 from chaos.hotel.checks.promises import Troubles
-from chaos.hotel.fleet.changes import Outbox, tried_by
-from chaos.hotel.fleet.desk import Refused
-from chaos.hotel.fleet.inspecting import LANE, inspector
+from chaos.hotel.fleet.changes import LEFT, Outbox, is_try, tried_by
+from chaos.hotel.fleet.desk import PATIENCE, Refused
+from chaos.hotel.fleet.inspecting import LANE, counted_from_here, inspector
 from chaos.hotel.gamedays import GameDay
 from chaos.hotel.stage import HotelStage, signed_in
 from chaos.plan import parse_plan
 from chaos.play import Cast, Judge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
     from random import Random
 
     from chaos.history import History, Moment
+    from chaos.hotel.fleet.changes import Ask, Tried
     from chaos.hotel.fleet.desk import Desk
     from chaos.plan import Work
 
 PLAN: Final = parse_plan("""
     plan        Locks cannot be reached while keys are issued
     owner       front desk
-    lasts       100, then 65 of calm
+    lasts       90, then 65 of calm
 
-    work        looks desks=3 every=2
+    work        looks desks=2 every=3
     work        keys desks=4 guests=3 every=1.5
     work        tills desks=2 every=1
     work        inspector every=1
-    fault       lock-integration status code=503 from 5 until 15
-    fault       lock-integration hang from 25 until 35
-    fault       lock-integration lose-answer from 45 until 55
-    fault       lock-integration down from 65 until 75
-    fault       lock-integration latency ms=1500 jitter=500 from 85
+    fault       lock-integration status code=503 from 5 until 13
+    fault       lock-integration hang from 22 until 31
+    fault       lock-integration lose-answer from 40 until 49
+    fault       lock-integration down from 58 until 66
+    fault       lock-integration latency ms=1500 jitter=500 from 75
 
     always      in-time honest answered
     always      prompt by-contract undisturbed one-answer complete chained
@@ -70,6 +71,8 @@ TILL: Final = "till-"
 REVOKED: Final = 0.3  # of the keys
 GIVES_UP: Final = 0.1  # of the times that a desk is told that there is no answer yet
 ASKS_AGAIN: Final = 0.1
+HASTY: Final = 0.1  # of the tries, whose desk does not wait for longer than
+HASTE: Final = 1.2  # seconds, and asks again at once
 BRISK: Final = 2.0  # seconds, in which other work is done however badly the locks do
 VALID: Final = 86_400.0
 BY_CONTRACT: Final = {  # what a desk may be told while the locks are in trouble, and by which code
@@ -82,6 +85,7 @@ BY_CONTRACT: Final = {  # what a desk may be told while the locks are in trouble
 async def keys(stage: HotelStage, history: History, work: Work) -> None:
     """Desks that issue keys."""
     desks, guests, every = round(work.number("desks", 4)), round(work.number("guests", 3)), work.number("every", 1.5)
+    await counted_from_here(history)
     async with trio.open_nursery() as nursery:
         for number in range(desks):
             nursery.start_soon(_issue_on, stage, history, _Share(number, desks), guests, every)
@@ -142,11 +146,18 @@ class _Issuing:
     async def _guest(self, number: int) -> None:
         lock, key = self.stay["lockId"], f"{self.name}-{number}"
         body = {"reservationId": self.stay["id"], "validUntil": rfc3339(self.now() + VALID)}
-        ask = partial(tried_by, self.desk, f"/v1/locks/{lock}/keys", body, key)
+        ask = self._asking(f"/v1/locks/{lock}/keys", body, key)
         tried = await self.outbox.until_answered("lock.issue", key, ask)
         if tried is None or tried.status != ACTIONS["lock.issue"].status or self.chance.random() >= REVOKED:
             return
         await self._revoked(lock, msgspec.json.decode(tried.body)["keyId"], f"{key}-revoke")
+
+    def _asking(self, path: str, body: Any, key: str, attestation: str | None = None) -> Ask:
+        def asked() -> Awaitable[Tried]:
+            patience = HASTE if self.chance.random() < HASTY else PATIENCE
+            return tried_by(self.desk, path, body, key, attestation=attestation, patience=patience)
+
+        return asked
 
     async def _revoked(self, lock: str, key_id: str, key: str) -> None:
         try:
@@ -155,13 +166,14 @@ class _Issuing:
             self.outbox.history.note(self.outbox.lane, "step-up", str(refused), good=False)
             return
         path = f"/v1/locks/{lock}/keys/{key_id}/revoke"
-        ask = partial(tried_by, self.desk, path, {"reason": "lost"}, key, attestation=attestation)
+        ask = self._asking(path, {"reason": "lost"}, key, attestation)
         await self.outbox.until_answered("lock.revoke", key, ask)
 
 
 async def tills(stage: HotelStage, history: History, work: Work) -> None:
     """Desks that charge."""
     desks, every = round(work.number("desks", 2)), work.number("every", 1.0)
+    await counted_from_here(history)
     async with trio.open_nursery() as nursery:
         for number in range(desks):
             nursery.start_soon(_charge_on, stage, history, _Share(number, desks), every)
@@ -189,7 +201,7 @@ def by_contract() -> Judge:
     def judge(moment: Moment) -> str | None:
         troubles.see(moment)
         action = str(moment.data.get("action", ""))
-        if moment.lane in {LANE, CHECKS} or moment.word == "gave-up" or not action.startswith("lock."):
+        if not (is_try(moment) and action.startswith("lock.")) or moment.data["code"] == LEFT:
             return None
         if moment.word in {"done", "replayed"}:
             return None if moment.data["status"] == ACTIONS[action].status else f"{moment.lane}: {moment.text}"
@@ -206,7 +218,7 @@ def undisturbed() -> Judge:
     """Other work is done, and briskly: the locks are none of its business."""
 
     def judge(moment: Moment) -> str | None:
-        if not moment.lane.startswith(TILL) or "key" not in moment.data:
+        if not (is_try(moment) and moment.lane.startswith(TILL)):
             return None
         if moment.word in {"done", "replayed"} and moment.took < BRISK:
             return None
@@ -228,6 +240,7 @@ def figures(moments: Sequence[Moment]) -> Mapping[str, float | int | str]:
         "replayed": sum(moment.word == "replayed" for moment in tried),
         "answered 502": sum(moment.word == "failed" for moment in tried),
         "answered 504": sum(moment.word == "unknown" for moment in tried),
+        "left by a hasty desk": sum(moment.data["code"] == LEFT for moment in tried),
         "answered 409": sum(moment.word == "waits" for moment in tried),
         "given up by their desk": sum(moment.word == "gave-up" for moment in moments),
         "keys cut": len(carried_out.get("lock.issue", ())),
