@@ -272,3 +272,26 @@ class Forgotten:
 
     what: str
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimsUnsettled:
+    """Of so many mutations nobody knows what became of them, of the eldest for `oldest` seconds."""
+
+    count: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
+class LockAuditMeasured:
+    """Of the rows that the audit trail of lock actions should have, so many are there (F-27)."""
+
+    expected: int
+    present: int
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorDiverged:
+    """What is mirrored here was not what its authority says: `what` is `preferences` (F-36) or `cursor` (F-35)."""
+
+    what: str

@@ -21,8 +21,11 @@ from bff.gate.step_up import StepUp
 from bff.jobs.deadletters import DeadLetters
 from bff.jobs.relay import Relay
 from bff.jobs.roster import Service, begin
+from bff.jobs.settle_claims import SettleClaims
+from bff.jobs.settle_mirrors import SettleMirrors
 from bff.jobs.sinks import ToPubSub
 from bff.jobs.tidy import Tidy
+from bff.jobs.watch_locks import LockWatch
 from bff.jobs.watch_outbox import OutboxWatch
 from bff.meters import Meters
 from bff.ops.dead_letters import PATH as DEAD_LETTERS_PATH
@@ -46,6 +49,7 @@ from bff.wire.exchange import DEFAULT_PORTS, Origin
 from bff.wire.pool import Pool, PoolLimits
 from bff.writes.handshake import Handshakes
 from bff.writes.mutation import Mutations
+from bff.writes.settling import Settling
 from bff.writes.telemetry import Telemetry
 from nurseries import BreakerRule, Owner, task_tree
 
@@ -134,17 +138,25 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
         },
     )
     telemetry = Telemetry(stores.ledger, outside, lambda: switches.number("telemetry-sample"))
+    mutations = Mutations(upstreams, stores.ledger, switches, outside, owner, relay.nudge)
     inside = Inside(
         sessions=Sessions(gate, upstreams, owner),
         step_up=StepUp(gate, upstreams),
         dashboard=Dashboard(upstreams, stores.cache, outside, owner),
         boards=Boards(upstreams, stores.cache, outside, owner),
         preferences=PreferencesRoom(upstreams, stores.cache, stores.ledger, outside, owner),
-        mutations=Mutations(upstreams, stores.ledger, switches, outside, owner, relay.nudge),
+        mutations=mutations,
         handshakes=Handshakes(upstreams, stores.ledger, stores.tier, stores.cache, outside, owner, kept_cursor),
         telemetry=telemetry,
     )
-    jobs = {"relay": relay.serve, "watch-outbox": outbox.serve, "tidy": Tidy(stores.ledger).serve}
+    jobs = {
+        "relay": relay.serve,
+        "watch-outbox": outbox.serve,
+        "settle-claims": SettleClaims(stores.ledger, Settling(mutations, upstreams, outside)).serve,
+        "lock-audit": LockWatch(stores.ledger, switches, outside.now, None).serve,
+        "settle-mirrors": SettleMirrors(stores.ledger, upstreams, outside).serve,
+        "tidy": Tidy(stores.ledger).serve,
+    }
     app = make_app(outside, gate, rooms(inside), open_to_all=lambda: not switches.off("traffic"))
     return House(app, ops.serve, gate, upstreams, pool, readiness, meters, switches, telemetry, jobs)
 

@@ -54,14 +54,15 @@ class Row:
     labels: tuple[str, ...]
     heard: tuple[From, ...]
     buckets: tuple[float, ...] = SECONDS  # a histogram's
+    begins: float = 0.0  # what a gauge says before it has heard anything
 
 
 def _counts(name: str, about: str, *heard: From | type, labels: tuple[str, ...] = ()) -> Row:
     return Row(Counter, name, about, labels, tuple(one if isinstance(one, From) else From(one) for one in heard))
 
 
-def _shows(name: str, about: str, *heard: From, labels: tuple[str, ...] = ()) -> Row:
-    return Row(Gauge, name, about, labels, heard)
+def _shows(name: str, about: str, *heard: From, labels: tuple[str, ...] = (), begins: float = 0.0) -> Row:
+    return Row(Gauge, name, about, labels, heard, begins=begins)
 
 
 def _times(
@@ -140,6 +141,17 @@ ROWS: Final = (
         labels=("name",),
     ),
     # -- what others must hear; every instance counts the same outbox
+    _shows("bff_claims_unsettled", "Mutations of unknown outcome", From(facts.ClaimsUnsettled, _COUNT)),
+    _shows(
+        "bff_claims_unsettled_oldest_seconds", "The eldest of them", From(facts.ClaimsUnsettled, attrgetter("oldest"))
+    ),
+    _shows(
+        "bff_lock_audit_completeness",
+        "Rows of the locks' audit trail that are there, of all that should be (F-27)",
+        From(facts.LockAuditMeasured, lambda fact: fact.present / fact.expected if fact.expected else 1.0),
+        begins=1.0,
+    ),
+    _counts("bff_mirror_diverged", "Copies unlike their authority", facts.MirrorDiverged, labels=("what",)),
     _shows("bff_outbox_depth", "Letters that wait (F-21)", From(facts.OutboxMeasured, attrgetter("depth"))),
     _shows("bff_outbox_oldest_seconds", "How long the eldest has", From(facts.OutboxMeasured, attrgetter("oldest"))),
     _shows("bff_dlq_depth", "Dead letters (F-38)", From(facts.OutboxMeasured, attrgetter("dead"))),
@@ -189,7 +201,9 @@ class Meters:
         self._told: dict[type, list[Callable[[Any], None]]] = {fact: [] for fact in HEARD}
         for row in ROWS:
             options: dict[str, Any] = {"buckets": row.buckets} if row.kind is Histogram else {}
-            metric = row.kind(row.name, row.about, row.labels, registry=self.registry, **options)
+            metric: Any = row.kind(row.name, row.about, row.labels, registry=self.registry, **options)
+            if row.begins:
+                metric.set(row.begins)
             for source in row.heard:
                 self._told[source.fact].append(_record(row, source, metric))
 

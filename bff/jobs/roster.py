@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from bff.jobs import relay, tidy, watch_outbox
+from bff.jobs import relay, settle_claims, settle_mirrors, tidy, watch_locks, watch_outbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +40,9 @@ class Job:
 ROSTER: Final = (
     Job(relay.JOB, CONTINUOUS, True, ("F-21", "F-22", "F-38"), "says what is in the outbox"),
     Job("watch-outbox", watch_outbox.EVERY, False, ("F-21", "F-22", "F-38"), "counts what waits to be said"),
+    Job(settle_claims.JOB, settle_claims.EVERY, True, ("F-4", "F-10", "F-32"), "finds out what nobody knows"),
+    Job(watch_locks.JOB, watch_locks.EVERY, False, ("F-27",), "looks for gaps in the locks' audit trail", ("locks",)),
+    Job(settle_mirrors.JOB, settle_mirrors.EVERY, True, ("F-35", "F-36"), "compares copies with their authority"),
     Job(tidy.JOB, tidy.EVERY, True, ("F-32", "F-38"), "forgets old keys and dead letters"),
 )
 

@@ -47,8 +47,15 @@ class Settling:
     upstreams: Upstreams
     outside: Outside
 
+    def asks(self, row: Unsettled) -> bool:
+        """Whether its service is asked, and nothing is sent again."""
+        action = ACTIONS.get(Request.decoded(row.request).action)
+        return action is not None and action.audited
+
     async def settle(self, row: Unsettled) -> bool:
-        """Whether it is known now what came of it."""
+        """Whether it is known now what came of it. An action of another version of the server is left to that one."""
+        if Request.decoded(row.request).action not in ACTIONS:
+            return False
         work, began = self._work(row), trio.current_time()
         journey = self._journey(work)
         leave = trio.current_time() + (1 - SPARE_PART) * required("settling")

@@ -1,7 +1,7 @@
 """Who breaks what in a hotel that runs: services through the estate's control, stores as processes and on the way.
 
-The other side of `chaos.live.hatch`. What is in force is never remembered here: the estate and the proxy are asked, and a
-store is looked at, so that what somebody else broke or healed is told as it is.
+The other side of `chaos.live.hatch`. What is in force is never remembered here: the estate and the proxy are asked, and
+a store is looked at, so that what somebody else broke or healed is told as it is.
 """
 
 from __future__ import annotations

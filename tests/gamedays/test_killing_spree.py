@@ -7,29 +7,18 @@ import pytest
 from chaos.history import Moment
 from chaos.hotel.checks.changed import one_answer
 from chaos.hotel.estate.service import Service
+from chaos.hotel.gamedays import find
 from chaos.hotel.gamedays.killing_spree import GAME_DAY, sane
 from chaos.hotel.gamedays.running import rehearse
-from chaos.plan import parse_plan
-
-SMALL = """
-plan        Servers are killed while desks change everything
-owner       platform
-lasts       5, then 20 of calm
-work        spree desks=12
-work        killer every=1
-work        inspector every=1
-fault       postgres kill from 2.5 until 3
-always      prompt one-answer sane complete chained
-eventually  answered-all within 20
-eventually  settled within 20
-eventually  once within 20
-eventually  audited within 20
-eventually  told within 20
-"""
 
 
 def played(seed):
-    return rehearse(replace(GAME_DAY, plan=parse_plan(SMALL)), seed)
+    """The small size of it, and each try at either of two servers."""
+    plan = find("short-spree").plan
+    [spree] = [work for work in plan.work if work.word == "spree"]
+    others = tuple(work for work in plan.work if work is not spree)
+    two = replace(spree, settings=(*spree.settings, ("servers", "2")))
+    return rehearse(replace(GAME_DAY, plan=replace(plan, work=(two, *others))), seed)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -58,7 +47,9 @@ def answer(word, said, *, lane="spree-1", key="k", code=""):
 
 def test_a_key_that_is_answered_twice_and_not_the_same_is_found():
     judge = one_answer()
-    assert judge(answer("done", "a")) is judge(answer("replayed", "a")) is judge(answer("done", "b", key="other")) is None
+    assert (
+        judge(answer("done", "a")) is judge(answer("replayed", "a")) is judge(answer("done", "b", key="other")) is None
+    )
     assert judge(answer("replayed", "b")) is not None
 
 

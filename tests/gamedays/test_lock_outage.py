@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
+import trio
 
+from bff.jobs.settle_claims import SettleClaims
 from bff.writes import locks
 from chaos.history import FAULTS, Moment
 from chaos.hotel.estate.service import Service
@@ -61,6 +63,14 @@ def test_whatever_the_seed_each_attempt_is_in_the_trail_and_each_key_is_cut_once
     assert told["answered 502"] and told["answered 504"]
 
 
+def test_servers_that_never_look_for_what_nobody_knows_are_found_out_f10(monkeypatch):
+    async def idle(self):
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(SettleClaims, "serve", idle)
+    assert "settled" in broken(hurried(2))
+
+
 def test_a_server_that_sends_before_it_has_written_down_what_is_found_out_f27(monkeypatch):
     monkeypatch.setattr(locks, "intent", lambda *_: None)
     record = hurried(2)
@@ -85,8 +95,8 @@ def test_a_service_that_does_again_what_it_has_done_is_found_out_f32(monkeypatch
     assert "once" in broken(hurried(2))
 
 
-def told(at, word, code="", *, lane="keys-1", action="lock.issue", status=0, took=0.1):
-    data = {"key": "k", "action": action, "code": code, "status": status, "late": 0.0}
+def told(at, word, code="", *, lane="keys-1", action="lock.issue", status=0, took=0.1, when=True):
+    data = {"key": "k", "action": action, "code": code, "status": status, "late": 0.0, "told": when}
     return Moment(at, lane, word, took=took, data=data)
 
 
@@ -114,6 +124,11 @@ def fault(at, word, target="lock-integration"):
 def test_a_desk_is_told_what_the_contract_has_for_it_and_only_while_the_locks_are_in_trouble(word, code, allowed):
     assert (found(by_contract(), fault(1, "breaking"), told(2, word, code)) == []) is allowed
     assert (found(by_contract(), fault(1, "breaking", "billing"), told(2, word, code)) == []) is (code == "LEFT")
+
+
+def test_a_desk_that_is_to_try_again_is_told_when():
+    later = [told(2, "waits", "IDEMPOTENCY_IN_PROGRESS", when=when) for when in (True, False)]
+    assert found(by_contract(), fault(1, "breaking"), *later) == ["keys-1: , and not when to try again"]
 
 
 def test_a_key_that_was_cut_is_201_and_other_desks_are_not_judged_by_it():

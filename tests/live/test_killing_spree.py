@@ -6,17 +6,17 @@ import json
 SMALL = """
 plan        Workers are killed while 16 desks change everything
 owner       platform
-lasts       3, then 10.8 of calm
+lasts       2.2, then 10.6 of calm
 work        spree desks=16
-work        killer every=0.8
+work        killer every=0.6
 work        inspector every=0.3
 fault       postgres kill from 1.3 until 1.6
 always      prompt one-answer sane complete chained
-eventually  answered-all within 10.8
-eventually  settled within 10.8
-eventually  once within 10.8
-eventually  audited within 10.8
-eventually  told within 10.8
+eventually  answered-all within 10.6
+eventually  settled within 10.6
+eventually  once within 10.6
+eventually  audited within 10.6
+eventually  told within 10.6
 """
 
 

@@ -38,7 +38,10 @@ TRIES: Final = ANSWERS | {*WORDS.values(), "later"}
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What came of one try: `status` 0 where nobody answered, `again` seconds to wait where it is no answer yet."""
+    """What came of one try: `status` 0 where nobody answered, `again` seconds to wait where it is no answer yet.
+
+    `told` says that the server itself has said when.
+    """
 
     status: int
     code: str
@@ -46,6 +49,7 @@ class Tried:
     took: float
     replayed: bool = False
     again: float | None = None
+    told: bool = False
 
     @property
     def word(self) -> str:
@@ -101,7 +105,7 @@ class Outbox:
         if word in ANSWERS:
             said["answer"] = hashlib.sha256(tried.body).hexdigest()[:16]
         else:
-            said["again"] = tried.again
+            said["told"] = tried.told
         good = True if tried.status in range(200, 300) else None
         text = f"{action} {key} {tried.code}".rstrip()
         self.history.note(self.lane, word, text, good=good, took=tried.took, **said)
@@ -129,8 +133,10 @@ async def tried_by(
 
 def missed(status: int, problem: Any, took: float, code: str = "") -> Tried:
     """A try that no 2xx came of: `problem` is the document, {} where there is none."""
-    again = None
+    again, told = None, "retryAfterMs" in problem
     if status == 0 or problem.get("retryable") or status >= 500:
-        again = problem["retryAfterMs"] / 1000 if "retryAfterMs" in problem else AGAIN
+        again = problem["retryAfterMs"] / 1000 if told else AGAIN
     same = {name: value for name, value in problem.items() if name != "requestId"}
-    return Tried(status, code or str(problem.get("code", status)), msgspec.json.encode(same), took, again=again)
+    return Tried(
+        status, code or str(problem.get("code", status)), msgspec.json.encode(same), took, again=again, told=told
+    )

@@ -1,10 +1,11 @@
 """Desks that change whatever a desk can change, as fast as they are answered: charges mostly, and all the rest.
 
-    spree desks=64
+    spree desks=64 servers=1
 
 A desk has its own tasks, orders, arrivals and departures, so that each change of them is one; folios and locks it
 shares. It does one thing after the other, each with a key of its own, and asks for some answers twice. Its requests are
-prepared by hand and go out through one pool: a client that costs more than the server would measure itself.
+prepared by hand and go out through one pool: a client that costs more than the server would measure itself. Where
+there are several servers each try goes to any of them, as a balancer has it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from chaos.plan import Work
 
 PATIENCE: Final = 10.0  # seconds
-SOON: Final = 0.5
+SOON: Final = 0.5  # seconds after which a desk that was not told what there is to do asks again
 AGAIN: Final = (0.05, 0.2)  # seconds after which a desk whose server has just died tries again
 HURRIES: Final = 0.1
 ASKS_AGAIN: Final = 0.1
@@ -76,25 +77,35 @@ class Errand:
 
 async def spree(stage: HotelStage, history: History, work: Work) -> None:
     """All of them, until the calm; what is under way then is carried to its end."""
-    desks = round(work.number("desks", 64))
+    desks, servers = round(work.number("desks", 64)), round(work.number("servers", 1))
     await counted_from_here(history)
-    pool, origin = await stage.pool(0)
+    ways = [Way(*await stage.pool(server), await stage.origin(server)) for server in range(servers)]
     try:
         async with trio.open_nursery() as nursery:
             for number in range(desks):
-                nursery.start_soon(_one, stage, history, (pool, origin), number, desks)
+                nursery.start_soon(_one, stage, history, ways, number, desks)
     finally:
-        with trio.CancelScope(shield=True):
-            await pool.aclose()
+        for way in ways:
+            with trio.CancelScope(shield=True):
+                await way.pool.aclose()
 
 
-async def _one(stage: HotelStage, history: History, way: tuple[Pool, Origin], number: int, of: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """To a server at `base`, its origin as a URL."""
+
+    pool: Pool
+    origin: Origin
+    base: str
+
+
+async def _one(stage: HotelStage, history: History, ways: Sequence[Way], number: int, of: int) -> None:
     lane, chance = f"spree-{number + 1}", stage.chance(f"spree {number}")
-    desk = await signed_in(stage, lane, number)
+    desk = await signed_in(stage, lane, number, server=number % len(ways))
     share = Share(number, of, len({stage.person(other) for other in range(of)}))
     has = await supplies(desk, share, chance)
     outbox = Outbox(history, lane, stage.late, chance, hurries=HURRIES, asks_again=ASKS_AGAIN)
-    await _Spree(stage, desk, outbox, way, has, stage.second_factor(number)).serve()
+    await _Spree(stage, desk, outbox, ways, has, stage.second_factor(number)).serve()
 
 
 @dataclass(slots=True)
@@ -104,7 +115,7 @@ class _Spree:
     stage: HotelStage
     desk: Desk
     outbox: Outbox
-    way: tuple[Pool, Origin]
+    ways: Sequence[Way]
     has: Supplies
     code: str
 
@@ -132,13 +143,13 @@ class _Spree:
             return None
 
     async def _ask(self, errand: Errand, key: str, attestation: str) -> Tried:
-        pool, origin = self.way
-        headers = self._headers(errand, key, attestation)
-        prepared = Prepared(origin, b"POST", errand.path.encode(), headers, msgspec.json.encode(errand.body))
+        way = self.outbox.chance.choice(self.ways)
+        headers = self._headers(f"{way.base}{errand.path}", key, attestation)
+        prepared = Prepared(way.origin, b"POST", errand.path.encode(), headers, msgspec.json.encode(errand.body))
         began = trio.current_time()
         with within(PATIENCE):
             try:
-                reply = await pool.fetch(prepared)
+                reply = await way.pool.fetch(prepared)
             except (httpx.TransportError, Crowded):
                 return self._nobody(began)
             took = trio.current_time() - began
@@ -151,12 +162,12 @@ class _Spree:
     def _nobody(self, began: float) -> Tried:
         return Tried(0, "UNREACHABLE", b"", trio.current_time() - began, again=self.outbox.chance.uniform(*AGAIN))
 
-    def _headers(self, errand: Errand, key: str, attestation: str) -> tuple[tuple[bytes, bytes], ...]:
+    def _headers(self, url: str, key: str, attestation: str) -> tuple[tuple[bytes, bytes], ...]:
         desk = self.desk
         assert desk.session is not None, "signed in"
         token = desk.session.access_token
         jti = self.outbox.chance.randbytes(12).hex()
-        proof = make_proof(desk.key, "POST", f"{desk.base}{errand.path}", token=token, now=self.stage.now(), jti=jti)
+        proof = make_proof(desk.key, "POST", url, token=token, now=self.stage.now(), jti=jti)
         attested = ((b"x-mfa-attestation", attestation.encode()),) if attestation else ()
         return (
             (b"authorization", f"DPoP {token}".encode()),

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from chaos.history import Moment
-from chaos.hotel.checks.promises import ALWAYS, EVENTUALLY
+from chaos.hotel.checks import changed, promises
+from chaos.hotel.fleet.inspecting import inspector
 from chaos.hotel.fleet.works import looks, shifts
 from chaos.hotel.stage import HotelStage
 from chaos.plan import BadPlan, Plan, read_plan
@@ -23,7 +24,11 @@ from chaos.play import Cast
 
 Figures = Callable[[Sequence[Moment]], Mapping[str, "float | int | str"]]
 
-CAST: Final[Cast[HotelStage]] = Cast({"looks": looks, "shifts": shifts}, ALWAYS, EVENTUALLY)
+CAST: Final[Cast[HotelStage]] = Cast(
+    {"looks": looks, "shifts": shifts, "inspector": inspector},
+    {**promises.ALWAYS, **changed.ALWAYS},
+    {**promises.EVENTUALLY, **changed.EVENTUALLY},
+)
 MACHINERY: Final = frozenset({"commands", "running"})  # modules here that are no game-day
 HERE: Final = Path(__file__).parent
 

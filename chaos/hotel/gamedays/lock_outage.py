@@ -22,11 +22,11 @@ import trio
 
 from bff.outside import rfc3339
 from bff.writes.actions import ACTIONS
-from chaos.hotel.checks.changed import ALWAYS, EVENTUALLY, succeeded, tries
+from chaos.hotel.checks.changed import succeeded, tries
 from chaos.hotel.checks.promises import Troubles
 from chaos.hotel.fleet.changes import LEFT, Outbox, is_try, tried_by
 from chaos.hotel.fleet.desk import PATIENCE, Refused
-from chaos.hotel.fleet.inspecting import LANE, counted_from_here, inspector
+from chaos.hotel.fleet.inspecting import LANE, counted_from_here
 from chaos.hotel.gamedays import GameDay
 from chaos.hotel.stage import HotelStage, signed_in
 from chaos.plan import parse_plan
@@ -207,6 +207,8 @@ def by_contract() -> Judge:
             return None if moment.data["status"] == ACTIONS[action].status else f"{moment.lane}: {moment.text}"
         if BY_CONTRACT.get(moment.word) != moment.data["code"]:
             return f"{moment.lane}: {moment.text} with status {moment.data['status']}"
+        if not moment.data["told"]:
+            return f"{moment.lane}: {moment.text}, and not when to try again"
         if not troubles.felt(LOCKS, moment.at - moment.took, moment.at):
             return f"{moment.lane}: {moment.text}, and {LOCKS} is well"
         return None
@@ -260,11 +262,7 @@ def figures(moments: Sequence[Moment]) -> Mapping[str, float | int | str]:
 GAME_DAY: Final = GameDay(
     name="lock-outage",
     plan=PLAN,
-    cast=Cast(
-        {"keys": keys, "tills": tills, "inspector": inspector},
-        {**ALWAYS, "by-contract": by_contract, "undisturbed": undisturbed},
-        EVENTUALLY,
-    ),
+    cast=Cast({"keys": keys, "tills": tills}, {"by-contract": by_contract, "undisturbed": undisturbed}),
     figures=figures,
     about="lock-integration fails in every way while desks issue keys and revoke some",
 )

@@ -21,8 +21,9 @@ from bff.outside import real, rfc3339
 from bff.wire.dial import connect
 from chaos.history import Finding, Moment
 from chaos.hotel.gamedays import CAST, GameDay
+from chaos.hotel.live_stage import live_stage
 from chaos.hotel.ready import running
-from chaos.hotel.stage import live_stage, virtual_stage
+from chaos.hotel.stage import virtual_stage
 from chaos.hotel.world import open_world
 from chaos.play import Played, play
 from chaos.record import Record, thinned

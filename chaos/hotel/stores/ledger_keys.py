@@ -60,7 +60,7 @@ class KeyTables:
 
     def __init__(self, journal: Journal, trail: TrailTables, outbox: OutboxTables, mirrors: MirrorTables) -> None:
         self._keys: Rows[KeyId, Key] = Rows(journal)
-        self._unsettled: Rows[KeyId, Key] = Rows(journal)  # those of them; few, where the others are many
+        self.pending: Rows[KeyId, Key] = Rows(journal)  # those of them; few, where the others are many
         self._spent: Rows[str, Burnt] = Rows(journal)
         self._trail, self._outbox, self._mirrors = trail, outbox, mirrors
         self._turns = 0
@@ -79,7 +79,7 @@ class KeyTables:
                 return Recorded(known.answer)
             if known.held:
                 return InFlight(known.until - now)
-        if busy := [key.until for key in self._unsettled.values() if key.held and _meet(key.asked, asked)]:
+        if busy := [key.until for key in self.pending.values() if key.held and _meet(key.asked, asked)]:
             return Busy(max(busy) - now)
         if known is None and asked.attestation is not None:
             burnt = self._spent.get(asked.attestation)
@@ -105,9 +105,9 @@ class KeyTables:
     def _keep(self, key: Key) -> None:
         self._keys.put(key.asked.id, key)
         if _is_certain(key):
-            self._unsettled.drop(key.asked.id)
+            self.pending.drop(key.asked.id)
         else:
-            self._unsettled.put(key.asked.id, key)
+            self.pending.put(key.asked.id, key)
 
     def record(self, what: Recording) -> bool:
         """Write what became of a claim, and what belongs to it."""
@@ -131,7 +131,7 @@ class KeyTables:
     def unsettled(self, older_than: float, limit: int) -> tuple[Unsettled, ...]:
         """Keys whose outcome nobody knows."""
         now = trio.current_time()
-        found = [key for key in self._unsettled.values() if _is_unsettled(key, now - older_than)]
+        found = [key for key in self.pending.values() if _is_unsettled(key, now - older_than)]
         found.sort(key=lambda key: key.turn)
         return tuple(_unsettled(key, now) for key in found[:limit])
 

@@ -46,7 +46,8 @@ class TrailTables:
     def add(self, tenant: TenantId, entries: Iterable[str]) -> None:
         """Add rows; `ValueError`, and none of them, where one is no JSON."""
         for entry, told in [(entry, json.loads(entry)) for entry in entries]:
-            end = self._ends.get(tenant)
+            known = self._ends.get(tenant)
+            end = self._last(tenant, known.seq) if known else None
             seq, previous = (end.seq + 1, end.hash) if end else (1, BEGINNING)
             row = TrailRow(tenant, seq, entry, previous, link(tenant, seq, entry, previous))
             action = (tenant, told.get("operator"), told.get("key"))

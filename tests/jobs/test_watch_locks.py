@@ -1,0 +1,122 @@
+"""A gap in the locks' audit trail freezes the lock proxy, until a person has looked (F-27)."""
+
+import pytest
+import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from bff.facts import LockAuditMeasured
+from bff.jobs import watch_locks
+from bff.jobs.watch_locks import LockWatch
+from bff.stores.switches import FROZEN, ON
+from bff.writes.audit import Witness
+from chaos.hotel.fleet.desk import Refused
+from chaos.hotel.world import open_world
+from nurseries import within
+
+KEYS = "/v1/locks/lock-praia-103/keys"
+ISSUE = {"reservationId": "r-00870", "validUntil": "2015-08-16T12:00:00Z"}
+CHARGE = {"amountMinor": 700, "currency": "EUR", "description": "Minibar"}
+NOTICED = watch_locks.GRACE + watch_locks.EVERY + 1.0
+
+
+async def issue(desk, key):
+    try:
+        return (await desk.change(KEYS, ISSUE, key)).status
+    except Refused as refused:
+        return (refused.status, refused.code)
+
+
+def lose(world, kind):
+    """A row of that kind is taken out behind everybody's back; the newest."""
+    rows = world.stores.ledger.trail.rows
+    place = [place for place, written in rows.items() if place[0] == "resort" and written.kind == kind][-1]
+    rows.drop(place)
+
+
+def ratio(world):
+    counted = [fact for fact in world.facts if isinstance(fact, LockAuditMeasured)][-1]
+    return counted.present / counted.expected if counted.expected else 1.0
+
+
+async def turn(world, value, why="looked at it"):
+    with within(5):
+        return await world.servers["bff"].house.switches.turn("locks", value, by="ana", why=why)
+
+
+async def test_while_nothing_is_missing_nothing_is_frozen_f27(autojump_clock):
+    async with open_world() as world:
+        desk = await world.desk()
+        assert await issue(desk, "k-1") == 201
+        await trio.sleep(NOTICED)
+        assert ratio(world) == 1.0
+        assert await issue(desk, "k-2") == 201
+
+
+@pytest.mark.parametrize("kind", ["intent", "outcome"])
+async def test_a_missing_row_freezes_lock_actions_and_no_others_until_a_person_lifts_it_f27(autojump_clock, kind):
+    async with open_world(servers=("bff", "other")) as world:
+        desk, elsewhere = await world.desk(), await world.desk(server="other")
+        assert await issue(desk, "k-1") == 201
+        lose(world, kind)
+        await trio.sleep(NOTICED)
+        assert ratio(world) < 1.0
+        for one in (desk, elsewhere):
+            assert await issue(one, "k-2") == (503, "LOCK_PROXY_FROZEN")
+            assert (await one.change("/v1/folios/f-00870/charges", CHARGE, f"k-{one.device}")).status == 201
+        frozen = world.servers["bff"].house.switches.switch("locks")
+        assert (frozen.value, frozen.by) == (FROZEN, watch_locks.JOB)
+        assert "missing" in frozen.why
+        await turn(world, ON)
+        await trio.sleep(1.0)
+        assert await issue(elsewhere, "k-2") == 201
+        await trio.sleep(3 * NOTICED)
+        assert await issue(desk, "k-3") == 201, "a person knew of that gap"
+        lose(world, kind)
+        await trio.sleep(NOTICED)
+        assert await issue(desk, "k-4") == (503, "LOCK_PROXY_FROZEN")
+
+
+async def test_freezing_and_lifting_are_rows_of_the_house_s_own_trail_f27(autojump_clock):
+    async with open_world() as world:
+        desk = await world.desk()
+        await issue(desk, "k-1")
+        lose(world, "outcome")
+        await trio.sleep(NOTICED)
+        await turn(world, ON, why="the row is in the backup")
+        with within(5):
+            rows = await world.stores.ledger.session().trail("", after=0, limit=10)
+        assert ['"value":"frozen"' in row.entry for row in rows] == [True, False]
+        assert "the row is in the backup" in rows[1].entry
+
+
+async def test_without_the_ledger_the_last_figure_stands_and_nothing_is_frozen(autojump_clock):
+    async with open_world() as world:
+        desk = await world.desk()
+        await issue(desk, "k-1")
+        await trio.sleep(NOTICED)
+        before = sum(isinstance(fact, LockAuditMeasured) for fact in world.facts)
+        world.inject("postgres", "kill")
+        await trio.sleep(NOTICED)
+        assert sum(isinstance(fact, LockAuditMeasured) for fact in world.facts) == before
+        world.clear("postgres")
+        await trio.sleep(NOTICED)
+        assert (ratio(world), await issue(desk, "k-2")) == (1.0, 201)
+
+
+async def test_where_a_trail_ends_is_signed_and_a_trail_that_is_cut_short_is_told(autojump_clock):
+    async with open_world() as world:
+        desk = await world.desk()
+        await issue(desk, "k-1")
+        key, ledger = Ed25519PrivateKey.from_private_bytes(bytes(range(32))), world.stores.ledger.session()
+        switches = world.servers["bff"].house.switches
+        for server in world.servers.values():
+            await server.kill()  # who leads signs, and this one is to lead
+        watch = LockWatch(ledger, switches, world.now, key)
+        await watch.turn()
+        with within(5):
+            (checkpoint,) = await ledger.checkpoints("resort")
+        witness = Witness("resort", [checkpoint], key.public_key())
+        assert (checkpoint.seq, witness.forged(), witness.beyond(2)) == (2, None, None)
+        assert witness.beyond(1).seq == 2
+        ledger.close()
+        await world.serve("bff")
