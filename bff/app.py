@@ -141,9 +141,11 @@ class Door:
             query = _query(request, found.route, who)
             if isinstance(query, Problem):
                 return query
+            await trio.lowlevel.checkpoint_if_cancelled()  # who has left has no time, of which nobody can keep a part
             body = await _body(request, found.route, receive)
             if isinstance(body, Problem):
                 return body
+            await trio.lowlevel.checkpoint_if_cancelled()
             journey = Journey(Trace.parse(request.first(b"traceparent"), self._outside.entropy), timing)
             if isinstance(who, Pass):
                 journey = _on_behalf(who, journey)

@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 T = TypeVar("T")
 LONGEST_URL = 2048
 PUBSUB = "https://pubsub.googleapis.com"
+AUDIT_KEY = "BFF_AUDIT_KEY"
+SEED = re.compile(r"([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])=?")  # 32 bytes in base64url, in their one spelling
+LONGEST_SEED = 64  # bytes of a file that holds one
 
 
 class BadSetting(ValueError):
@@ -72,6 +75,8 @@ class Settings:
     """Everything that `bff serve` can be told. `upstreams` maps a service's name to its base URL.
 
     `pubsub` is the base URL of Pub/Sub, `pubsub_token` the URL of who gives tokens for it, '' where it takes none.
+    `audit_key` is the seed of what checkpoints of the audit trail are signed with, 43 characters of base64url; without
+    one nothing is signed.
     """
 
     edge: Bind
@@ -89,6 +94,7 @@ class Settings:
     pubsub: str = PUBSUB
     pubsub_project: str = "melmastoon"
     pubsub_token: str = ""
+    audit_key: Secret | None = None
 
 
 def settings(env: Mapping[str, str], services: tuple[str, ...]) -> Settings:
@@ -118,6 +124,7 @@ def settings(env: Mapping[str, str], services: tuple[str, ...]) -> Settings:
         pubsub=_read(env, variable("pubsub"), PUBSUB, _origin),
         pubsub_project=_read(env, "BFF_PUBSUB_PROJECT", "melmastoon", _project),
         pubsub_token=_read(env, "BFF_PUBSUB_TOKEN_URL", "", _address),
+        audit_key=audit_key(env),
     )
 
 
@@ -181,6 +188,29 @@ def _address(text: str) -> str:
     if text and (parts.scheme not in {"http", "https"} or not parts.hostname or not text.isascii()):
         raise ValueError("it should be http(s)://HOST[:PORT]/PATH")
     return text
+
+
+def audit_key(env: Mapping[str, str]) -> Secret | None:
+    """The seed of the Ed25519 key in BFF_AUDIT_KEY, or in the file there; None where it is not set.
+
+    Raises `BadSetting`, without a word of what is there: it may be the key, mistyped.
+    """
+    text = env.get(AUDIT_KEY)
+    if not text:
+        return None
+    seed = SEED.fullmatch(text) or SEED.fullmatch(_kept_in(Path(text)))
+    if seed is None:
+        raise BadSetting(f"{AUDIT_KEY} should be 32 bytes in base64url, or the path of a file that holds them")
+    return Secret(seed[1])
+
+
+def _kept_in(path: Path) -> str:
+    """All there is in a short file, but for the end of its line; '' where there is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(LONGEST_SEED).decode("ascii").removesuffix("\n")
+    except (OSError, ValueError):
+        return ""
 
 
 def _project(text: str) -> str:

@@ -283,6 +283,14 @@ class ClaimsUnsettled:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimSettled:
+    """What nobody knew of a mutation is known: its key is `recorded`, or `open` since nothing was done."""
+
+    action: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class LockAuditMeasured:
     """Of the rows that the audit trail of lock actions should have, so many are there (F-27)."""
 
@@ -295,3 +303,10 @@ class MirrorDiverged:
     """What is mirrored here was not what its authority says: `what` is `preferences` (F-36) or `cursor` (F-35)."""
 
     what: str
+
+
+@dataclass(frozen=True, slots=True)
+class CursorsCompared:
+    """All mirrored cursors have been looked at once more, and so many are known to diverge (F-35)."""
+
+    diverged: int

@@ -49,6 +49,7 @@ from bff.wire.exchange import DEFAULT_PORTS, Origin
 from bff.wire.pool import Pool, PoolLimits
 from bff.writes.handshake import Handshakes
 from bff.writes.mutation import Mutations
+from bff.writes.seal import private_key
 from bff.writes.settling import Settling
 from bff.writes.telemetry import Telemetry
 from nurseries import BreakerRule, Owner, task_tree
@@ -149,11 +150,12 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
         handshakes=Handshakes(upstreams, stores.ledger, stores.tier, stores.cache, outside, owner, kept_cursor),
         telemetry=telemetry,
     )
+    signs = private_key(told.audit_key) if told.audit_key is not None else None
     jobs = {
         "relay": relay.serve,
         "watch-outbox": outbox.serve,
         "settle-claims": SettleClaims(stores.ledger, Settling(mutations, upstreams, outside)).serve,
-        "lock-audit": LockWatch(stores.ledger, switches, outside.now, None).serve,
+        "lock-audit": LockWatch(stores.ledger, switches, outside.now, signs).serve,
         "settle-mirrors": SettleMirrors(stores.ledger, upstreams, outside).serve,
         "tidy": Tidy(stores.ledger).serve,
     }

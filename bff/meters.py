@@ -145,6 +145,12 @@ ROWS: Final = (
     _shows(
         "bff_claims_unsettled_oldest_seconds", "The eldest of them", From(facts.ClaimsUnsettled, attrgetter("oldest"))
     ),
+    _counts(
+        "bff_claims_settled",
+        "Mutations of which it was found out what came of them",
+        facts.ClaimSettled,
+        labels=("action", "state"),
+    ),
     _shows(
         "bff_lock_audit_completeness",
         "Rows of the locks' audit trail that are there, of all that should be (F-27)",
@@ -152,6 +158,11 @@ ROWS: Final = (
         begins=1.0,
     ),
     _counts("bff_mirror_diverged", "Copies unlike their authority", facts.MirrorDiverged, labels=("what",)),
+    _shows(
+        "bff_cursor_divergence",
+        "Cursors that are not what sync-service says, until their device's next handshake (F-35)",
+        From(facts.CursorsCompared, attrgetter("diverged")),
+    ),
     _shows("bff_outbox_depth", "Letters that wait (F-21)", From(facts.OutboxMeasured, attrgetter("depth"))),
     _shows("bff_outbox_oldest_seconds", "How long the eldest has", From(facts.OutboxMeasured, attrgetter("oldest"))),
     _shows("bff_dlq_depth", "Dead letters (F-38)", From(facts.OutboxMeasured, attrgetter("dead"))),

@@ -282,6 +282,8 @@ class _Carrying:
                 case Poison() if rest:
                     middle = len(rest) // 2
                     parts += [rest[middle:], rest[:middle]]
+                case None:
+                    assert not rest, "a sink says why it took no more"
                 case NotNow() as trouble:
                     self._put_back(topic, trouble, (rest, *parts))
                     return

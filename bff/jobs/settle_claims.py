@@ -42,6 +42,7 @@ class SettleClaims:
     def __init__(self, ledger: Ledger, settling: Settling) -> None:
         self._ledger = ledger
         self._settling = settling
+        self._leads = False
 
     async def serve(self) -> None:
         """For ever; a service for an owner."""
@@ -52,13 +53,22 @@ class SettleClaims:
 
     async def turn(self) -> None:
         """Settle what is due; nothing where another leads, or the ledger is down."""
-        if not isinstance(await in_time(partial(self._ledger.lead, JOB)), int):
+        fence = await in_time(partial(self._ledger.lead, JOB))
+        if not isinstance(fence, int):
+            self._follow(fence)
             return
+        self._leads = True
         rows = await in_time(partial(self._ledger.unsettled, older_than=0.0, limit=LIMIT))
         if isinstance(rows, Down):
             return
         tell(ClaimsUnsettled(len(rows), max((row.age for row in rows), default=0.0)))
-        await self._settle(row for row in rows if self._due(row))
+        await self._settle(rows)
+
+    def _follow(self, fence: Down | None) -> None:
+        """Another counts them now: what this process has counted last is no longer so."""
+        if fence is None and self._leads:
+            self._leads = False
+            tell(ClaimsUnsettled(0, 0.0))
 
     def _due(self, row: Unsettled) -> bool:
         return row.before == "abandoned" or row.age >= (EVERY if self._settling.asks(row) else DESKS_OWN)
@@ -72,4 +82,5 @@ class SettleClaims:
     async def _settle_one(self, row: Unsettled, places: trio.CapacityLimiter) -> None:
         async with places:
             with ErrorsBecome(lambda error: tell(Surprised(JOB, described(error)))), within(SECONDS):
-                await self._settling.settle(row)
+                if self._due(row):
+                    await self._settling.settle(row)

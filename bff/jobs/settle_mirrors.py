@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from bff.facts import MirrorDiverged
+from bff.facts import CursorsCompared, MirrorDiverged
 from bff.jobs.asking import in_time
 from bff.model import Down, OperatorId
 from bff.stores.mirrors import Mirror
@@ -47,6 +47,8 @@ class SettleMirrors:
         self._upstreams = upstreams
         self._outside = outside
         self._preferences_at = self._cursors_at = FIRST
+        self._diverged = 0  # of the cursors up to there
+        self._leads = False
 
     async def serve(self) -> None:
         """For ever; a service for an owner."""
@@ -56,20 +58,34 @@ class SettleMirrors:
 
     async def turn(self) -> None:
         """The next page of each; nothing where another leads, or the ledger is down."""
-        if not isinstance(await in_time(partial(self._ledger.lead, JOB)), int):
+        fence = await in_time(partial(self._ledger.lead, JOB))
+        if isinstance(fence, int):
+            self._leads = True
+            await self._next_preferences()
+            await self._next_cursors()
+        elif fence is None and self._leads:  # another counts them now
+            self._leads, self._cursors_at = False, FIRST
+            tell(CursorsCompared(0))
+
+    async def _next_preferences(self) -> None:
+        page = await in_time(partial(self._ledger.mirrors, after=self._preferences_at, limit=PAGE))
+        if isinstance(page, Down):
             return
-        mirrors = await in_time(partial(self._ledger.mirrors, after=self._preferences_at, limit=PAGE))
-        for mirror in () if isinstance(mirrors, Down) else mirrors:
+        for mirror in page:
             await self._compare_preferences(mirror)
-            self._preferences_at = (mirror.tenant, mirror.operator)
-        cursors = await in_time(partial(self._ledger.cursors, after=self._cursors_at, limit=PAGE))
-        for cursor in () if isinstance(cursors, Down) else cursors:
-            await self._compare_cursor(cursor)
-            self._cursors_at = (cursor.tenant, cursor.device)
-        if not isinstance(mirrors, Down) and len(mirrors) < PAGE:
-            self._preferences_at = FIRST
-        if not isinstance(cursors, Down) and len(cursors) < PAGE:
-            self._cursors_at = FIRST
+        self._preferences_at = (page[-1].tenant, page[-1].operator) if len(page) == PAGE else FIRST
+
+    async def _next_cursors(self) -> None:
+        page = await in_time(partial(self._ledger.cursors, after=self._cursors_at, limit=PAGE))
+        if isinstance(page, Down):
+            return
+        if self._cursors_at == FIRST:
+            self._diverged = 0
+        for cursor in page:
+            self._diverged += await self._diverges(cursor)
+        self._cursors_at = (page[-1].tenant, page[-1].device) if len(page) == PAGE else FIRST
+        if self._cursors_at == FIRST:
+            tell(CursorsCompared(self._diverged))
 
     async def _compare_preferences(self, kept: Mirror) -> None:
         said = await self._asked(Call(PREFERENCES, {"operator": kept.operator}), kept.tenant, kept.operator)
@@ -85,12 +101,17 @@ class SettleMirrors:
         healed = Mirror(kept.tenant, kept.operator, truth.version, as_copy(truth.values), said.at)
         await in_time(partial(self._ledger.mirror, healed))
 
-    async def _compare_cursor(self, kept: DeviceCursor) -> None:
+    async def _diverges(self, kept: DeviceCursor) -> bool:
+        """Whether the authority is known to say otherwise; what is marked already is not asked about again."""
+        if kept.diverged:
+            return True
         said = await self._asked(Call(CURSOR, {"did": kept.device}), kept.tenant, OperatorId(""))
-        if not isinstance(said, Got) or said.value.cursor == kept.cursor or kept.diverged:
-            return
-        if await in_time(partial(self._ledger.mark_diverged, kept)) is True:
+        if not isinstance(said, Got) or said.value.cursor == kept.cursor:
+            return False
+        marked = await in_time(partial(self._ledger.mark_diverged, kept)) is True
+        if marked:
             tell(MirrorDiverged("cursor"))
+        return marked
 
     async def _asked(self, call: Call, tenant: TenantId, operator: OperatorId) -> Got | Missed | None:
         journey = Journey(Trace.parse(None, self._outside.entropy), ServerTiming(), tenant, operator)

@@ -7,6 +7,8 @@ What differs from httpx's default transport, on purpose:
     a request body is read whole and sent by its length
     the transport says framing, `Host` and `Accept-Encoding` itself, and so drops what httpx's client says of them
     an answer that came in gzip is handed on decoded, without `Content-Encoding`
+    what carries a DPoP proof is never sent a second time: a proof is good once (RFC 9449, 11.1), and whoever asks again
+    makes another one
 """
 
 from __future__ import annotations
@@ -55,16 +57,16 @@ def prepared(request: httpx.Request, body: bytes) -> Prepared:
     """An httpx request as the pool sends it. Raises `httpx.LocalProtocolError` for a `Host` that is not the URL's."""
     url = request.url
     origin, authority = _origin(url.scheme, url.raw_host, url.port)
-    repeatable = request.method in IDEMPOTENT
+    repeatable = request.method in IDEMPOTENT or "idempotency-key" in request.headers
     kept = []
     for name, value in request.headers.raw:
         lower = name.lower()
         if lower not in SAID_BY_HTTPX:
             kept.append((lower, value))
-            repeatable = repeatable or lower == b"idempotency-key"
         elif lower == b"host" and value.lower() != authority:
             raise httpx.LocalProtocolError(f"Host {value!r} is not the host of the URL")
-    return Prepared(origin, request.method.encode(), url.raw_path, tuple(kept), body, repeatable)
+    once = "dpop" in request.headers
+    return Prepared(origin, request.method.encode(), url.raw_path, tuple(kept), body, repeatable and not once)
 
 
 @lru_cache(maxsize=256)

@@ -13,6 +13,7 @@ settled), `manual` for a key that a person issued without this server (ADR-0004)
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 Outcome: TypeAlias = Literal["success", "failure", "uncertain"]
 
 SIGNED_AS: Final = "bff-backoffice audit checkpoint 1"
+NUL: Final = re.compile(r"(\\\\)|\\u0000")  # its escape; a backslash that is itself escaped begins none
 HASH_BYTES: Final = 32
 SEQ_BYTES: Final = 8
 
@@ -57,7 +59,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def written(entry: msgspec.Struct) -> str:
     """An entry as the trail keeps it. A NUL, which PostgreSQL cannot look at, becomes U+FFFD."""
-    return msgspec.json.encode(entry).decode().replace("\\u0000", "\ufffd")
+    return NUL.sub(lambda found: found[1] or "\ufffd", msgspec.json.encode(entry).decode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ it from overwriting what somebody else has found out since.
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -39,7 +40,7 @@ from bff.writes.conclusion import TRY_AGAIN, concluded, kept, replayed
 from nurseries import Backoff, Full, detached, required, tell, until, within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from bff.model import Claims
     from bff.outside import Outside
@@ -111,21 +112,32 @@ class Mutations:
         self._outside = outside
         self._owner = owner
         self._written = written
+        self._at_it: set[KeyId] = set()
 
     async def answer(self, asked: Asked, journey: Journey) -> Answer | Problem:
         """What became of it. Needs a finite deadline above it and raises `nurseries.Unbounded` without one."""
         left = required(asked.action.name)
         leave = trio.current_time() + left - min(SPARE, SPARE_PART * left)
         work = _work(asked)
-        if not await self._has_turn(asked.place, work, leave):
+        if work.id not in self._at_it and not await self._has_turn(asked.place, work, leave):
             return _still_waiting()
         if halted := self.halted(asked.action):
             return halted
         verdict = await self._claim_in_time(work, asked.attestation, leave)
         if not isinstance(verdict, Claimed):
             return _refusal(asked.action, verdict)
-        conclusion = await self.carry_out(work, verdict, journey, leave)
-        return await self.record(work, verdict, conclusion)
+        with self._being_at(work.id):
+            conclusion = await self.carry_out(work, verdict, journey, leave)
+            return await self.record(work, verdict, conclusion)
+
+    @contextmanager
+    def _being_at(self, key: KeyId) -> Iterator[None]:
+        """Whoever comes with the key meanwhile is told so by the ledger, and does not stand in line to hear it."""
+        self._at_it.add(key)
+        try:
+            yield
+        finally:
+            self._at_it.discard(key)
 
     def halted(self, action: Action) -> Problem | None:
         """What a switch has to say against it."""

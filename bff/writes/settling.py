@@ -4,6 +4,9 @@
     of all others   sent again with the same key: a service that has done it answers what it answered, one that has not
                     does it now, which is what the desk wanted and will ask for again
 
+Whoever turns mutations off wants no more of them sent, by anybody: nothing is sent again then (F-32). Asking what came
+of a lock action goes on.
+
 A lock action of which its service has never heard, though there was time for it to arrive, was not done: the key is
 open, the trail says `failure`, and a desk that still wants it tries again.
 """
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from bff.facts import MutationConcluded
+from bff.facts import ClaimSettled, MutationConcluded
 from bff.problem import Code, Problem
 from bff.stores.keys import Claimed
 from bff.upstreams.client import Call, Got, Journey
@@ -60,7 +63,7 @@ class Settling:
         journey = self._journey(work)
         leave = trio.current_time() + (1 - SPARE_PART) * required("settling")
         if not work.action.audited:
-            return await self._again(work, journey, leave)
+            return not self.mutations.halted(work.action) and await self._again(work, journey, leave)
         conclusion = await self._came_of(work, row, journey)
         if conclusion is None and row.before == "uncertain":
             return False  # the trail says already that nobody knows
@@ -68,6 +71,7 @@ class Settling:
             return False
         assert conclusion is not None
         tell(MutationConcluded(work.action.name, conclusion.state, conclusion.outcome, trio.current_time() - began))
+        tell(ClaimSettled(work.action.name, conclusion.state))
         return True
 
     async def _again(self, work: Work, journey: Journey, leave: float) -> bool:
@@ -76,7 +80,10 @@ class Settling:
             return False
         conclusion = await self.mutations.carry_out(work, claimed, journey, leave)
         await self.mutations.record(work, claimed, conclusion)
-        return conclusion.state == "recorded"
+        if conclusion.state != "recorded":
+            return False
+        tell(ClaimSettled(work.action.name, conclusion.state))
+        return True
 
     async def _came_of(self, work: Work, row: Unsettled, journey: Journey) -> Conclusion | None:
         """What its service says of a lock action; None where it does not, or not yet."""

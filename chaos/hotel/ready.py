@@ -34,14 +34,16 @@ class Kept(Ready):
     """What other commands find of it in its folder.
 
     `stores` are the variables by which its own server finds the stores: through the proxy that faults are done to.
+    `audit_public_key` is what the signatures of its audit trail are checked with.
     """
 
     stores: dict[str, str]
+    audit_public_key: str
 
 
-def kept(ready: Ready, stores: dict[str, str]) -> Kept:
-    """The same, and where the stores are for a server."""
-    return Kept(**msgspec.structs.asdict(ready), stores=stores)
+def kept(ready: Ready, stores: dict[str, str], audit_public_key: str) -> Kept:
+    """The same, where the stores are for a server, and how its audit trail is checked."""
+    return Kept(**msgspec.structs.asdict(ready), stores=stores, audit_public_key=audit_public_key)
 
 
 def running(data: Path) -> Kept:

@@ -28,7 +28,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from bff.config import variable
+from bff.config import AUDIT_KEY, variable
 from bff.outside import real
 from bff.stores.migrate import MigrationError, migrate
 from bff.upstreams.services import LOCATED
@@ -37,6 +37,7 @@ from chaos.hotel.asking import asked
 from chaos.hotel.children import EstateLine, Server, ServerLine, begun_estate, estate_line
 from chaos.hotel.faults import EstateFaults, HotelFaults, StoreFaults
 from chaos.hotel.ready import RUN, Ready, kept
+from chaos.hotel.signing import signing
 from chaos.live.folder import Folder, claim, write_private
 from chaos.live.hatch import Hatch
 from chaos.live.ports import LOOPBACK, hold, number
@@ -110,20 +111,20 @@ async def _run(options: Options, env: Mapping[str, str], heard: Heard, began: fl
         with _held(options.estate_port, "--estate-port"):
             pass  # the estate takes it by itself: this says in time that it cannot
         folder = parts.enter_context(claim(options.data, fresh=options.fresh))
-        logs = folder.logs
+        logs, signs = folder.logs, signing(folder, env)
         child = parts.enter_context(begun_estate(options.estate_port, options.token_ttl, env, logs / "estate.log"))
         stores = parts.enter_context(stores_in(folder, given))
         proxy = parts.enter_context(begun_proxy(stores.urls, logs / "proxy.log", heard.warn))
         line = await estate_line(child, env)
         await proxy.ready()
-        told = _server_env(env, proxy.urls, line, edge=number(edge), ops=number(ops))
+        told = _server_env(env, proxy.urls, line, edge=number(edge), ops=number(ops)) | {AUDIT_KEY: signs.setting}
         server = Server(told, logs / "server.log", heard.warn, workers=options.workers)
         parts.callback(server.stop)
         server.begin()
         await _migrated(stores.postgres_admin_url, given)
         addresses = await server.ready()
         await _fit(addresses.ops, env, ours=stores.stores)
-        hotel = Hotel(addresses, line, stores, proxy, server, child, told["BFF_INTERNAL_TOKEN"])
+        hotel = Hotel(addresses, line, stores, proxy, server, child, told["BFF_INTERNAL_TOKEN"], signs.public)
         await _open(hotel, folder, heard, began)
 
 
@@ -138,6 +139,7 @@ class Hotel:
     server: Server
     estate: Child | None
     token: str
+    audit_public_key: str
 
     def ready(self, hatch: str) -> Ready:
         """What there is to say of it now."""
@@ -167,7 +169,7 @@ async def _open(hotel: Hotel, folder: Folder, heard: Heard, began: float) -> Non
 
     def register() -> Ready:
         ready = hotel.ready(address)
-        write_private(path, msgspec.json.encode(kept(ready, _told_of(hotel.proxy.urls))))
+        write_private(path, msgspec.json.encode(kept(ready, _told_of(hotel.proxy.urls), hotel.audit_public_key)))
         return ready
 
     faults = HotelFaults(EstateFaults(hotel.line.control), StoreFaults(hotel.stores.stores, hotel.proxy, register))

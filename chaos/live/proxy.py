@@ -138,17 +138,20 @@ class Proxy:
         try:
             await self._stream.send_all(json.dumps({"number": number, **what}).encode() + b"\n")
             while True:
-                while b"\n" not in self._rest:
-                    piece = await self._stream.receive_some(LONGEST)
-                    if not piece:
-                        raise trio.BrokenResourceError
-                    self._rest += piece
-                line, _, self._rest = self._rest.partition(b"\n")
-                answer: dict[str, Any] = json.loads(line)
+                answer: dict[str, Any] = json.loads(await self._line(self._stream))
                 if answer["number"] == number:
                     return answer
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise LiveError(f"the proxy in front of the stores ended: see {self._log}") from None
+
+    async def _line(self, stream: trio.SocketStream) -> bytes:
+        while b"\n" not in self._rest:
+            piece = await stream.receive_some(LONGEST)
+            if not piece:
+                raise trio.BrokenResourceError
+            self._rest += piece
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
 
     def stop(self) -> None:
         """Whoever is connected is cut. Blocks."""

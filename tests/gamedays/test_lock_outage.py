@@ -7,7 +7,8 @@ import trio
 
 from bff.jobs.settle_claims import SettleClaims
 from bff.writes import locks
-from chaos.history import FAULTS, Moment
+from chaos.history import FAULTS, History, Moment
+from chaos.hotel.checks.changed import audited
 from chaos.hotel.estate.service import Service
 from chaos.hotel.gamedays import find
 from chaos.hotel.gamedays.lock_outage import GAME_DAY, by_contract, undisturbed
@@ -141,3 +142,35 @@ def test_a_key_that_was_cut_is_201_and_other_desks_are_not_judged_by_it():
 def test_other_work_is_done_and_briskly_whatever_the_locks_do(word, took, fine):
     moment = told(2, word, lane="till-1", action="folio.charge", took=took)
     assert (found(undisturbed(), fault(1, "breaking"), moment) == []) is fine
+
+
+def row(kind, outcome=""):
+    data = {"key": "k", "action": "lock.issue", "kind": kind, "outcome": outcome, "status": 0}
+    return Moment(3, "audit", "wrote", data=data)
+
+
+def unknown(upstream):
+    data = {"key": "k", "action": "lock.issue", "code": "UPSTREAM_TIMEOUT", "upstream": upstream}
+    return Moment(2, "keys-1", "unknown", data=data)
+
+
+@pytest.mark.parametrize(
+    ("rows", "missing"),
+    [
+        ([row("intent"), row("outcome", "uncertain")], ""),
+        ([row("intent"), row("outcome", "uncertain"), row("outcome", "success")], ""),
+        ([row("intent"), row("outcome", "failure")], "k: no row for uncertain"),
+        ([row("intent")], "k: no outcome"),
+        ([row("intent"), row("intent"), row("outcome", "uncertain")], "k: two intents"),
+    ],
+)
+async def test_an_answer_that_nobody_knows_has_its_row_and_its_intent_one_outcome_f27(autojump_clock, rows, missing):
+    history = History()
+    history.moments += [unknown("lock-integration"), *rows]
+    assert missing in audited(history) and bool(audited(history)) is bool(missing)
+
+
+async def test_whoever_only_waited_in_line_has_left_nothing_in_the_trail(autojump_clock):
+    history = History()
+    history.moments.append(unknown(""))
+    assert audited(history) == ""

@@ -469,3 +469,18 @@ async def test_the_dashboard_is_200_in_time_with_every_upstream_gone_f33(autojum
     said = await visit(world, row("GET", DASHBOARD), None)
     assert (said.status, said.json()["partial"], said.json()["deadlineMs"]) == (200, True, 800)
     assert said.at - began <= 0.8
+
+
+@pytest.mark.parametrize("route", [route for route in GATED if route.body is not None], ids=named)
+async def test_whoever_leaves_in_the_moment_in_which_his_body_is_there_leaves_no_bug_behind(
+    autojump_clock, world, route
+):
+    with trio.CancelScope() as connection:
+
+        def pieces():
+            connection.cancel(reason="the desk leaves")
+            yield {"type": "http.request", "body": msgspec.json.encode(sample(route)), "more_body": False}
+
+        await visit(world, route, world.house.app, pieces=pieces())
+    assert connection.cancelled_caught
+    assert world.told(Surprised) == []

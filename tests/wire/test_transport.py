@@ -219,3 +219,33 @@ async def test_closing_the_client_closes_the_pool(autojump_clock, network, nurse
         await trio.sleep(0.1)
     assert pool.free == 0
     assert not rooms.sessions
+
+
+@pytest.mark.parametrize(("fields", "sent"), [({}, 3), ({"dpop": "proof"}, 2)])
+async def test_a_request_with_a_proof_is_not_sent_again_when_its_kept_connection_breaks(
+    autojump_clock, network, client, nursery, fields, sent
+):
+    heads = []
+
+    async def dies_on_the_second(stream):
+        for _ in range(2):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                if not (piece := await stream.receive_some()):
+                    return
+                head += piece
+            heads.append(head)
+            if len(heads) == 2:
+                await trio.aclose_forcefully(stream)
+                return
+            await stream.send_all(answer(200))
+
+    network.listen("rooms", 80, dies_on_the_second, nursery)
+    with within(5):
+        await client.get("/")
+        if fields:
+            with pytest.raises(httpx.RequestError):
+                await client.post("/", headers={"idempotency-key": "k", **fields})
+        else:
+            await client.post("/", headers={"idempotency-key": "k", **fields})
+    assert len(heads) == sent

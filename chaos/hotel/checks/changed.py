@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from bff.writes.actions import ACTIONS
+from chaos.history import CHECKS
 from chaos.hotel.fleet.changes import ANSWERS, is_try
 from chaos.hotel.fleet.inspecting import LANE
 
@@ -48,6 +49,12 @@ def last_count(history: History) -> Mapping[str, Any] | None:
     last = next((one for one in reversed(history.moments) if one.lane == LANE and one.word == "counted"), None)
     calm = history.calm_at
     return last.data if last is not None and calm is not None and last.at >= calm else None
+
+
+def seconds_to_settle(moments: Iterable[Moment]) -> float:
+    """How long after the calm began the last promise came true; 0 where none did."""
+    after = (moment.data["after"] for moment in moments if moment.lane == CHECKS and "after" in moment.data)
+    return round(max(after, default=0.0), 3)
 
 
 def prompt() -> Judge:
@@ -135,7 +142,10 @@ def once(history: History) -> str:
 
 
 def audited(history: History) -> str:
-    """A row for each answer: `failure` for 502, `uncertain` for 504, `success` for a key that was carried out."""
+    """A row for each answer: `failure` for 502, `uncertain` for 504, `success` for a key that was carried out.
+
+    A 504 that names no service was given to one who still waited in line: nothing was claimed, and nothing sent.
+    """
     said, outcomes, pending = Counter[tuple[str, str]](), Counter[tuple[str, str]](), set[str]()
     wrong = []
     for moment in history.moments:
@@ -157,6 +167,8 @@ def audited(history: History) -> str:
 def _outcome_of(moment: Moment) -> str | None:
     """What the trail should say of a try of a lock action, where it should say something for it alone."""
     if not is_try(moment) or not ACTIONS[str(moment.data["action"])].audited:
+        return None
+    if moment.word == "unknown" and not moment.data["upstream"]:
         return None
     return {"done": "success", "failed": "failure", "unknown": "uncertain"}.get(moment.word)
 

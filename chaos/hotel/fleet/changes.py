@@ -40,7 +40,7 @@ TRIES: Final = ANSWERS | {*WORDS.values(), "later"}
 class Tried:
     """What came of one try: `status` 0 where nobody answered, `again` seconds to wait where it is no answer yet.
 
-    `told` says that the server itself has said when.
+    `told` says that the server itself has said when; `upstream` is the service that it names, '' where it asked none.
     """
 
     status: int
@@ -50,6 +50,7 @@ class Tried:
     replayed: bool = False
     again: float | None = None
     told: bool = False
+    upstream: str = ""
 
     @property
     def word(self) -> str:
@@ -105,7 +106,7 @@ class Outbox:
         if word in ANSWERS:
             said["answer"] = hashlib.sha256(tried.body).hexdigest()[:16]
         else:
-            said["told"] = tried.told
+            said |= {"told": tried.told, "upstream": tried.upstream}
         good = True if tried.status in range(200, 300) else None
         text = f"{action} {key} {tried.code}".rstrip()
         self.history.note(self.lane, word, text, good=good, took=tried.took, **said)
@@ -118,13 +119,14 @@ async def tried_by(
     key: str,
     *,
     attestation: str | None = None,
+    method: str = "POST",
     patience: float = PATIENCE,
 ) -> Tried:
     """One try by a desk that waits for at most `patience` seconds. Raises nothing: what came is what came of it."""
     began = trio.current_time()
     with within(patience):
         try:
-            changed = await desk.change(path, body, key, attestation=attestation)
+            changed = await desk.change(path, body, key, method=method, attestation=attestation)
         except Refused as refused:
             return missed(refused.status, refused.problem, trio.current_time() - began, refused.code)
         return Tried(changed.status, "", changed.body, changed.took, changed.replayed)
@@ -137,6 +139,5 @@ def missed(status: int, problem: Any, took: float, code: str = "") -> Tried:
     if status == 0 or problem.get("retryable") or status >= 500:
         again = problem["retryAfterMs"] / 1000 if told else AGAIN
     same = {name: value for name, value in problem.items() if name != "requestId"}
-    return Tried(
-        status, code or str(problem.get("code", status)), msgspec.json.encode(same), took, again=again, told=told
-    )
+    said, upstream = code or str(problem.get("code", status)), str(problem.get("upstream", ""))
+    return Tried(status, said, msgspec.json.encode(same), took, again=again, told=told, upstream=upstream)

@@ -17,7 +17,7 @@ from chaos.hotel.fleet.proof import make_key, make_proof
 from nurseries import within
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from bff.outside import Outside
 
@@ -161,16 +161,28 @@ class Desk:
         bare: bool = False,
     ) -> httpx.Response:
         """One request with its proof; `bare` leaves the token out. Raises `Refused` for what is no 2xx."""
-        request = self._client.build_request(
-            method, f"{self.base}{path}", params=params, headers=self._headers(method, path, headers, bare), json=body
-        )
+        twice = method != "POST" or "idempotency-key" in (headers or {})
+
+        def request() -> httpx.Request:
+            proved = self._headers(method, path, headers, bare)
+            return self._client.build_request(method, f"{self.base}{path}", params=params, headers=proved, json=body)
+
         with within(self._patience):
             try:
-                answer = await self._client.send(request)
+                answer = await self._sent(request, twice)
             except httpx.HTTPError as error:
                 raise Refused(0, "UNREACHABLE", f"{self.base} does not answer ({type(error).__name__})") from None
             return _accepted(answer)
         raise Refused(0, "UNREACHABLE", f"{self.base} did not answer within {self._patience:.0f} s")
+
+    async def _sent(self, request: Callable[[], httpx.Request], twice: bool) -> httpx.Response:
+        """Once more where the connection broke and asking `twice` does no harm: with a proof of its own."""
+        try:
+            return await self._client.send(request())
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            if not twice:
+                raise
+        return await self._client.send(request())
 
     def _headers(self, method: str, path: str, extra: dict[str, str] | None, bare: bool) -> dict[str, str]:
         token = self.session.access_token if self.session is not None and not bare else None

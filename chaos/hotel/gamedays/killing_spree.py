@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from chaos.history import CHECKS
-from chaos.hotel.checks.changed import succeeded, tries
+from chaos.hotel.checks.changed import seconds_to_settle, succeeded, tries
 from chaos.hotel.fleet.changes import ANSWERS, is_try
 from chaos.hotel.fleet.inspecting import LANE
 from chaos.hotel.fleet.spree import spree
@@ -99,13 +98,9 @@ def figures(moments: Sequence[Moment]) -> Mapping[str, float | int | str]:
         "trail rows about locks": sum(moment.word == "wrote" for moment in moments),
         "abandoned lock actions": sum(moment.data.get("outcome") == "uncertain" for moment in moments),
         "least completeness": min((count["complete"] for count in counts), default="nobody looked"),
-        "seconds to settle": round(max((one.data.get("after", 0.0) for one in _settled(moments)), default=0.0), 3),
+        "seconds to settle": seconds_to_settle(moments),
         **{f"done {name}": count for name, count in done.items()},
     }
-
-
-def _settled(moments: Sequence[Moment]) -> list[Moment]:
-    return [moment for moment in moments if moment.lane == CHECKS and "after" in moment.data]
 
 
 def _carried_on(tried: Sequence[Moment]) -> int:

@@ -22,7 +22,7 @@ import trio
 
 from bff.outside import rfc3339
 from bff.writes.actions import ACTIONS
-from chaos.hotel.checks.changed import succeeded, tries
+from chaos.hotel.checks.changed import seconds_to_settle, succeeded, tries
 from chaos.hotel.checks.promises import Troubles
 from chaos.hotel.fleet.changes import LEFT, Outbox, is_try, tried_by
 from chaos.hotel.fleet.desk import PATIENCE, Refused
@@ -255,6 +255,7 @@ def figures(moments: Sequence[Moment]) -> Mapping[str, float | int | str]:
             for outcome in ("success", "failure", "uncertain")
         },
         "least completeness": min((count["complete"] for count in counts), default="nobody looked"),
+        "seconds to settle": seconds_to_settle(moments),
         "most unsettled": max((count["unsettled"] for count in counts), default="nobody looked"),
     }
 
