@@ -135,4 +135,4 @@ class LockWatch:
             if isinstance(await in_time(partial(self._ledger.sign, signed(end, self._now(), key))), Down):
                 return
             self._signed[end.tenant] = end.seq
-        self._sign_at = trio.current_time() + SIGN_EVERY
+            self._sign_at = trio.current_time() + SIGN_EVERY

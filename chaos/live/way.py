@@ -59,7 +59,7 @@ class Way:
     @property
     def reads(self) -> bool:
         """Whether more may come."""
-        return not (self.ended or self._bent.silent or False)
+        return not (self.ended or self._bent.silent or self._size >= MOST_HELD)
 
     @property
     def writes(self) -> bool:

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from chaos.live.address import address
 from chaos.live.process import LiveError
 from chaos.live.proxy import ProxyEnded, begun_proxy
+from chaos.live.rounds import Rounds
+from chaos.live.way import Way
 from chaos.toxics import BadToxic, split
 
 PATIENCE = 5.0  # seconds; only a failure waits that long
@@ -141,7 +143,7 @@ async def test_what_nobody_takes_waits_at_its_source_and_nothing_is_lost(door):
     sent = os.urandom(1 << 16) * 768  # 48 MiB: more than the kernel keeps and the proxy may
     with door.line() as (client, far):
         view, done = memoryview(sent), 0
-        while select.select([], [client], [], 0.2)[1]:
+        while done < len(sent) and select.select([], [client], [], 0.2)[1]:
             done += client.send(view[done : done + 65_536])
         assert done < len(sent)
         rest = threading.Thread(target=client.sendall, args=(view[done:],))
@@ -246,6 +248,32 @@ async def test_several_faults_hold_at_once_and_one_is_cleared_alone(door):
         assert await door.heal("hang") == ["reset after=2"]
         assert read(client, 2) == b"01"
         assert broken(client)
+
+
+def test_what_comes_while_something_is_held_stays_behind_it_also_when_there_is_room_again():
+    ends = [*socket.socketpair(), *socket.socketpair()]
+    for end in ends:
+        end.setblocking(False)
+    said, source, sink, heard = ends
+    rounds, sent = Rounds(), 0
+    way = Way(source, sink, rounds, lambda: None)
+    whole = True
+    while whole:  # until the sink takes no more, and something is held
+        piece = bytes([sent % 251]) * 8192
+        said.sendall(piece)
+        sent += 1
+        whole = way.take()
+    got = b""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            got += heard.recv(1 << 16)
+    said.sendall(b"last")
+    way.take()
+    got += heard.recv(1 << 16)
+    assert got == b"".join(bytes([number % 251]) * 8192 for number in range(sent)) + b"last"
+    rounds.close()
+    for end in ends:
+        end.close()
 
 
 FAULT = st.sampled_from(["hang", "latency ms=4 jitter=4", "latency ms=20", "drip bytes-per-second=40000", "drip"])

@@ -73,6 +73,8 @@ def told(metric):
     labels = dict(metric.labels)
     if "store" in labels:
         return facts.StoreChanged(labels["store"], up=False, why="")
+    if "what" in labels:
+        return facts.MirrorDiverged(labels["what"])
     return facts.UpstreamCalled(labels["service"], labels.get("operation", "any"), "UPSTREAM_UNAVAILABLE", 0.1)
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import trio
 
-from bff.facts import ClaimsUnsettled
+from bff.facts import ClaimSettled, ClaimsUnsettled, Surprised
 from bff.jobs import settle_claims
 from bff.writes.mutation import LEASE
 from bff.writes.settling import NEVER_CAME
@@ -174,3 +174,60 @@ async def test_an_action_of_another_version_is_left_to_that_one(autojump_clock):
         await trio.sleep(60)
         assert len(await unsettled(world)) == 1
         assert effects(world, "billing", "charge") == 1
+
+
+async def test_while_mutations_are_off_nothing_is_sent_again_and_lock_actions_are_asked_for_f32(autojump_clock):
+    async with open_world() as world:
+        desk = await world.desk()
+        for service in ("billing", "lock-integration"):
+            world.inject(service, "lose-answer")
+        assert await refused(desk, CHARGES, CHARGE, "k-charge") == 504
+        assert await refused(desk, KEYS, ISSUE, "k-lock") == 504
+        switches = world.servers["bff"].house.switches
+        with within(5):
+            await switches.turn("mutations", "off", by="ana", why="charges are posted twice")
+        world.clear()
+        sent = world.estate.doors["billing"].service.counts["charge"].calls
+        await trio.sleep(60)
+        assert [row.id.key for row in await unsettled(world)] == ["k-charge"]
+        assert world.estate.doors["billing"].service.counts["charge"].calls == sent
+        with within(5):
+            await switches.turn("mutations", "on", by="ana", why="they are not")
+        await trio.sleep(TURN)
+        assert (await unsettled(world), effects(world, "billing", "charge")) == ((), 1)
+        settled = {(fact.action, fact.state) for fact in world.facts if isinstance(fact, ClaimSettled)}
+        assert settled == {("folio.charge", "recorded"), ("lock.issue", "recorded")}
+
+
+async def test_a_row_that_nobody_can_read_is_told_and_costs_no_other_its_turn(autojump_clock):
+    async with open_world() as world:
+        desk = await world.desk()
+        world.inject("billing", "lose-answer")
+        for key in ("k-1", "k-2"):
+            assert await refused(desk, CHARGES, CHARGE, key) == 504
+        world.clear("billing")
+        rows = world.stores.ledger.keys.pending
+        key, row = next((key, row) for key, row in rows.items() if key.key == "k-1")
+        rows.put(key, replace(row, asked=replace(row.asked, request=b"{")))
+        await trio.sleep(settle_claims.DESKS_OWN + 2 * TURN)
+        assert [row.id.key for row in await unsettled(world)] == ["k-1"]
+        told = [fact for fact in world.facts if isinstance(fact, Surprised)]
+        assert {fact.where for fact in told} == {settle_claims.JOB}
+        world.facts[:] = [fact for fact in world.facts if fact not in told]  # it was a bug, and is told as one
+
+
+async def test_who_leads_no_longer_counts_nothing_any_more(autojump_clock):
+    async with open_world() as world:
+        desk = await world.desk()
+        world.inject("billing", "hang")
+        assert await refused(desk, CHARGES, CHARGE, "k-1") == 504
+        await trio.sleep(TURN)
+        world.inject("postgres", "down")
+        await trio.sleep(TURN)
+        world.clear("postgres")
+        with within(5):
+            assert isinstance(await world.stores.ledger.session().lead(settle_claims.JOB), int)
+        await trio.sleep(3 * TURN)
+        counted = [fact.count for fact in world.facts if isinstance(fact, ClaimsUnsettled)]
+        assert counted[-2:] == [1, 0]
+        world.clear("billing")

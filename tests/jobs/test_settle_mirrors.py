@@ -4,7 +4,7 @@ import msgspec
 import pytest
 import trio
 
-from bff.facts import MirrorDiverged
+from bff.facts import CursorsCompared, MirrorDiverged
 from bff.jobs import settle_mirrors
 from chaos.hotel.estate.service import Call
 from chaos.hotel.fleet.desk import Refused
@@ -16,6 +16,10 @@ ROUND = 2 * settle_mirrors.EVERY + 1.0
 
 def told(world):
     return [fact.what for fact in world.facts if isinstance(fact, MirrorDiverged)]
+
+
+def diverging(world):
+    return [fact.diverged for fact in world.facts if isinstance(fact, CursorsCompared)][-1]
 
 
 async def mirrored(world):
@@ -79,11 +83,13 @@ async def test_a_cursor_that_is_not_the_authority_s_is_marked_once_and_reset_by_
         assert told(world) == []
         behind_our_back(world, "sync", "handshake", {"did": desk.device}, {"cursor": first})
         await trio.sleep(3 * ROUND)
-        assert told(world) == ["cursor"]
+        assert (told(world), diverging(world)) == (["cursor"], 1)
         assert (await desk.dashboard()).body["widgets"]["sync"]["data"]["staleSync"] is True
         said = (await desk.ask("POST", "/v1/sync/handshake", body={"cursor": first})).json()
         assert said["staleSync"] is True
         with within(5):
             kept = await world.stores.ledger.session().cursor("resort", desk.device)
         assert (kept.cursor, kept.diverged) == (said["cursor"], False)
+        await trio.sleep(ROUND)
+        assert diverging(world) == 0
         assert (await desk.dashboard()).body["widgets"]["sync"]["data"]["staleSync"] is False

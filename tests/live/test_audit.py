@@ -3,6 +3,7 @@
 import asyncio
 import json
 import stat
+import time
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -153,7 +154,7 @@ def test_verify_finds_real_lock_actions_whole_and_names_the_row_a_superuser_chan
     assert verify(hotel)[0] == 0
 
 
-def test_a_trail_that_was_taken_away_whole_is_missed_by_its_checkpoint_f27(hotel):
+def test_a_server_signs_where_trails_end_and_one_that_was_taken_away_whole_is_missed_f27(hotel, bff):
     by_admin(hotel.said["postgresAdmin"], lambda pg: pg.execute("CREATE DATABASE another"))
     url = urlunsplit(urlsplit(hotel.said["postgresAdmin"])._replace(path="/another"))
 
@@ -162,11 +163,25 @@ def test_a_trail_that_was_taken_away_whole_is_missed_by_its_checkpoint_f27(hotel
             await migrate(url)
 
     trio.run(fill)
-    sign(hotel, url, TrailRow("gone", 7, "{}", b"", bytes(32)))
+    by_admin(url, lambda pg: pg.execute("INSERT INTO audit_trail (tenant_id, entry) VALUES ('resort', '{}')"))
     env = {"BFF_POSTGRES_URL": url, "BFF_AUDIT_KEY": str(hotel.data / "audit.key")}
-    done = CliRunner().invoke(commands, ["audit", "verify"], env=env)
-    assert done.exit_code == 1
-    assert "row 1: the trail was cut short: it had 7 rows, says a checkpoint" in " ".join(done.stdout.split())
+    bff("serve", "--json", **{**hotel.given(), **env, "BFF_EDGE_BIND": "127.0.0.1:0", "BFF_OPS_BIND": "127.0.0.1:0"})
+    end = time.monotonic() + 20
+    while not by_admin(url, lambda pg: pg.fetchval("SELECT count(*) FROM audit_checkpoints")):
+        assert time.monotonic() < end
+
+    def verified(*options):
+        done = CliRunner().invoke(commands, ["audit", "verify", *options], env=env)
+        return done.exit_code, done.stdout
+
+    code, told = verified("--json")
+    (resort,) = json.loads(told)["trails"]
+    assert (code, resort["tenant"], resort["checkpoints"], resort["whole"]) == (0, "resort", 1, True)
+
+    sign(hotel, url, TrailRow("gone", 7, "{}", b"", bytes(32)))
+    code, told = verified()
+    assert code == 1
+    assert "row 1: the trail was cut short: it had 7 rows, says a checkpoint" in " ".join(told.split())
     by_admin(hotel.said["postgresAdmin"], lambda pg: pg.execute("DROP DATABASE another WITH (FORCE)"))
 
 

@@ -6,6 +6,10 @@ from typing import Final
 
 from chaos.hotel.catalogue.row import ALERT, LATER_AND_METRIC, RUNBOOK, Inject, Metric, Row, Section, Severity, Staged
 
+CRASHES: Final = (
+    "tests/sweeps/test_crashes.py::test_servers_die_at_checkpoints_by_lot_and_what_desks_asked_for_is_done_once_f4_f32"
+)
+
 APPLICATION: Final = Section(
     "1.4",
     "Application layer",
@@ -23,8 +27,14 @@ APPLICATION: Final = Section(
                 Inject("lock-integration", "lose-answer"),
                 Staged("an audit row is taken out of the ledger behind the server's back"),
             ),
+            tests=(
+                "tests/jobs/test_watch_locks.py"
+                "::test_a_missing_row_freezes_lock_actions_and_no_others_until_a_person_lifts_it_f27",
+                "tests/live/test_audit.py"
+                "::test_verify_finds_real_lock_actions_whole_and_names_the_row_a_superuser_changed_f27",
+            ),
             gamedays=("lock-outage",),
-            later=LATER_AND_METRIC,
+            later=(ALERT,),
         ),
         Row(
             id="F-28",
@@ -82,7 +92,12 @@ APPLICATION: Final = Section(
             metric=Metric("bff_mfa_attestation_replay_success_total"),
             severity=Severity.P1,
             fixtures=(Staged("a spent attestation is presented again, with another key, by another session"),),
-            later=LATER_AND_METRIC,
+            tests=(
+                "tests/gate/test_attestation.py::test_one_that_was_spent_on_another_key_is_refused_and_counted_f29",
+                "tests/parity/test_keys.py"
+                "::test_of_32_who_bring_one_attestation_for_different_keys_exactly_one_spends_it_f29",
+                "tests/writes/test_mutations.py::test_a_second_factor_is_good_for_one_of_32_keys_at_once_f29",
+            ),
         ),
         Row(
             id="F-30",
@@ -105,7 +120,8 @@ APPLICATION: Final = Section(
                 "tests/reads/test_boards_asked.py::test_who_sees_one_property_sees_nothing_of_the_other_one_f30",
                 "tests/reads/test_boards_asked.py"
                 "::test_a_folio_of_another_tenant_or_property_reads_as_one_that_never_was_f30",
-                "tests/reads/test_boards_asked.py::test_two_tenants_with_the_same_property_never_meet_in_what_is_kept_f30",
+                "tests/reads/test_boards_asked.py"
+                "::test_two_tenants_with_the_same_property_never_meet_in_what_is_kept_f30",
                 "tests/gate/test_standing.py::test_an_answer_about_another_tenant_says_nothing_f30",
                 "tests/gate/test_session.py::test_a_token_that_says_otherwise_than_its_answer_is_handed_to_nobody_f30",
                 "tests/parity/test_cache.py::test_a_tenant_never_gets_another_s_f30",
@@ -153,7 +169,13 @@ APPLICATION: Final = Section(
             metric=Metric("bff_idempotency_dedup_total"),
             severity=Severity.P1,
             fixtures=(Inject("reservation", "lose-answer"), Inject("billing", "lose-answer")),
-            later=LATER_AND_METRIC,
+            tests=(
+                CRASHES,
+                "tests/parity/test_keys.py::test_of_32_who_claim_one_key_at_once_exactly_one_has_it_f32",
+                "tests/parity/test_keys.py::test_a_second_owner_is_never_overwritten_by_the_first_f32",
+                "tests/jobs/test_settle_claims.py"
+                "::test_a_mutation_whose_server_died_is_carried_out_once_though_its_desk_never_comes_back_f32",
+            ),
         ),
         Row(
             id="F-33",
@@ -208,7 +230,7 @@ APPLICATION: Final = Section(
             impact='operators see "stale sync" hint',
             mitigation="reset cache from sync-service authoritative on next handshake",
             runbook="bff-backoffice/cursor-cache-divergence",
-            metric=Metric("bff_cursor_divergences_total"),
+            metric=Metric("bff_cursor_divergence"),
             severity=Severity.P3,
             fixtures=(
                 Inject("sync", "down"),
@@ -217,10 +239,11 @@ APPLICATION: Final = Section(
             tests=(
                 "tests/reads/test_outage.py"
                 "::test_what_is_kept_is_stale_to_the_last_millisecond_of_its_keep_and_then_a_skeleton",
+                "tests/writes/test_handshake.py::test_every_copy_of_the_cursor_is_reset_before_the_answer_leaves_f35",
+                "tests/jobs/test_settle_mirrors.py"
+                "::test_a_cursor_that_is_not_the_authority_s_is_marked_once_and_reset_by_a_handshake_f35",
             ),
-            gap="the reset at the next handshake",
             gamedays=("reconnect-storm",),
-            later=LATER_AND_METRIC,
         ),
         Row(
             id="F-36",
@@ -230,14 +253,21 @@ APPLICATION: Final = Section(
             mitigation="write-through transaction must succeed both; failure → 503;"
             " cache only updated after upstream OK",
             runbook="bff-backoffice/prefs-divergence",
-            metric=Metric("bff_preferences_divergences_total"),
+            metric=Metric("bff_mirror_diverged_total", (("what", "preferences"),)),
             severity=Severity.P2,
             fixtures=(
                 Inject("tenant", "status code=503"),
                 Inject("tenant", "lose-answer"),
                 Inject("postgres", "kill"),
             ),
-            later=LATER_AND_METRIC,
+            tests=(
+                "tests/reads/test_preferences.py"
+                "::test_a_desk_that_changed_them_sees_the_change_in_an_outage_though_the_cache_is_older_f36",
+                "tests/jobs/test_settle_mirrors.py"
+                "::test_preferences_that_somebody_else_changed_are_found_and_healed_f36",
+                "tests/jobs/test_settle_mirrors.py"
+                "::test_an_uncertain_change_of_preferences_leaves_the_mirror_and_is_settled_f36",
+            ),
         ),
         Row(
             id="F-37",
@@ -261,7 +291,12 @@ APPLICATION: Final = Section(
             metric=Metric("bff_dlq_depth"),
             severity=Severity.P3,
             fixtures=(Inject("pubsub", "status code=400"),),
-            later=LATER_AND_METRIC,
+            tests=(
+                "tests/jobs/test_relay.py"
+                "::test_a_poisonous_letter_is_found_and_buried_with_its_reason_and_the_rest_is_said_in_order_f38",
+                "tests/live/test_dlq.py"
+                "::test_what_pubsub_will_not_have_is_listed_shown_and_published_when_it_is_replayed_f38",
+            ),
         ),
     ),
 )

@@ -29,10 +29,10 @@ COST: Final = Section(
             impact="none",
             mitigation="reduce sample rates via flag",
             runbook="bff-backoffice/telemetry-cost",
-            metric=Metric("bff_telemetry_published_bytes_total"),
+            metric=Metric("bff_telemetry_events_total"),
             severity=Severity.P3,
             fixtures=(Staged("a fleet sends a hundred events at a time, and none of them is sampled away"),),
-            later=LATER_AND_METRIC,
+            tests=("tests/writes/test_telemetry.py::test_the_switch_says_which_part_of_the_events_is_kept_f40",),
         ),
         Row(
             id="F-41",

@@ -12,7 +12,6 @@ from chaos.hotel.catalogue.row import (
     Section,
     Severity,
     Staged,
-    calls,
     store_up,
 )
 
@@ -100,8 +99,11 @@ STORES: Final = Section(
             tests=(
                 NOT_READY,
                 "tests/parity/test_ledger.py::test_a_ledger_that_is_down_says_so_and_comes_back_by_itself_f20",
+                "tests/live/test_killing_spree.py"
+                "::test_as_many_effects_as_keys_when_workers_and_postgresql_are_killed_under_16_desks_f20",
+                "tests/stores/test_simulated.py::test_a_failover_loses_the_whole_of_a_change_or_nothing_of_it_f20",
             ),
-            gap="mutations, the failover",
+            gap="the failover of a real one",
         ),
         Row(
             id="F-21",
@@ -116,7 +118,12 @@ STORES: Final = Section(
                 Inject("pubsub", "hang"),
                 Staged("telemetry from a fleet goes on while the relay gets nothing away"),
             ),
-            later=LATER_AND_METRIC,
+            tests=(
+                "tests/jobs/test_relay.py"
+                "::test_everything_is_said_once_in_the_order_of_its_key_and_leaves_the_outbox_f21",
+                "tests/jobs/test_deadletters.py"
+                "::test_every_instance_counts_the_outbox_and_says_so_when_letters_wait_for_a_minute_f21",
+            ),
         ),
         Row(
             id="F-22",
@@ -125,10 +132,16 @@ STORES: Final = Section(
             impact="none visible",
             mitigation="outbox queues; recovers",
             runbook="platform/pubsub-publish-down",
-            metric=calls("pubsub", "publish"),
+            metric=Metric("bff_relay_failed_total"),
             severity=Severity.P2,
             fixtures=(Inject("pubsub", "status code=503"), Inject("pubsub", "down")),
-            later=LATER_AND_METRIC,
+            tests=(
+                "tests/jobs/test_relay.py::test_while_pubsub_fails_letters_stay_and_are_said_when_it_is_back_f22",
+                "tests/jobs/test_deadletters.py"
+                "::test_in_the_house_letters_go_out_and_an_outage_of_pubsub_degrades_a_line_and_nothing_else_f22",
+                "tests/writes/test_telemetry.py"
+                "::test_without_the_ledger_every_event_is_taken_at_once_and_is_in_the_outbox_once_it_is_back_f22",
+            ),
         ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaos.hotel.catalogue.row import LATER_AND_METRIC, Fixture, Inject, Metric, Row, Section, Severity, calls
+from chaos.hotel.catalogue.row import ALERT, Fixture, Inject, Metric, Row, Section, Severity, calls
 
 EACH_SERVICE: Final = (
     "tests/reads/test_services_fail.py::test_a_service_fails_and_its_widgets_alone_are_not_what_they_were"
@@ -26,6 +26,9 @@ SHARED: Final = (
     "::test_what_a_dashboard_has_seen_is_what_a_board_shows_in_an_outage_and_the_other_way_round"
 )
 SPARED: Final = "tests/reads/test_outage.py::test_a_fresh_answer_spares_a_service_that_fails_from_being_asked"
+CRASHES: Final = (
+    "tests/sweeps/test_crashes.py::test_servers_die_at_checkpoints_by_lot_and_what_desks_asked_for_is_done_once_f4_f32"
+)
 
 
 def _fails(service: str) -> tuple[Fixture, ...]:
@@ -65,7 +68,7 @@ UPSTREAMS: Final = Section(
             metric=calls("iam", "attestStepUp"),
             severity=Severity.P2,
             fixtures=_fails("iam"),
-            later=LATER_AND_METRIC,
+            tests=("tests/gate/test_step_up.py::test_iam_gone_is_502_in_time_and_nothing_else_is_affected_f2",),
         ),
         Row(
             id="F-3",
@@ -83,8 +86,9 @@ UPSTREAMS: Final = Section(
                 SPARED,
                 "tests/gate/test_standing.py"
                 "::test_an_unknown_tenant_counts_as_active_and_is_asked_about_behind_the_request",
+                "tests/reads/test_preferences.py"
+                "::test_without_their_authority_they_are_the_last_that_is_known_and_marked_or_else_why_not_f3",
             ),
-            gap="the preferences' mirror",
         ),
         Row(
             id="F-4",
@@ -100,8 +104,10 @@ UPSTREAMS: Final = Section(
                 EACH_SERVICE,
                 READ_FAILS,
                 "tests/reads/test_boards.py::test_metadata_that_is_there_makes_no_workbench_without_reservation_f4",
+                "tests/writes/test_mutations.py"
+                "::test_an_answer_comes_in_time_and_says_what_is_known_whatever_the_service_does_f4_f10",
+                CRASHES,
             ),
-            gap="check-in, check-out, rooms",
         ),
         Row(
             id="F-5",
@@ -141,8 +147,15 @@ UPSTREAMS: Final = Section(
             metric=calls("housekeeping"),
             severity=Severity.P2,
             fixtures=_fails("housekeeping"),
-            tests=(EACH_SERVICE, KEPT, LAST_KEPT, READ_FAILS, BOARD_KEPT, SHARED),
-            gap="transitions",
+            tests=(
+                EACH_SERVICE,
+                KEPT,
+                LAST_KEPT,
+                READ_FAILS,
+                BOARD_KEPT,
+                SHARED,
+                CRASHES,
+            ),
         ),
         Row(
             id="F-8",
@@ -154,8 +167,15 @@ UPSTREAMS: Final = Section(
             metric=calls("maintenance"),
             severity=Severity.P2,
             fixtures=_fails("maintenance"),
-            tests=(EACH_SERVICE, KEPT, LAST_KEPT, READ_FAILS, BOARD_KEPT, SHARED),
-            gap="transitions",
+            tests=(
+                EACH_SERVICE,
+                KEPT,
+                LAST_KEPT,
+                READ_FAILS,
+                BOARD_KEPT,
+                SHARED,
+                CRASHES,
+            ),
         ),
         Row(
             id="F-9",
@@ -167,8 +187,11 @@ UPSTREAMS: Final = Section(
             metric=calls("billing"),
             severity=Severity.P2,
             fixtures=(*_fails("billing"), Inject("billing", "lose-answer")),
-            tests=(EACH_SERVICE, READ_FAILS),
-            gap="charges",
+            tests=(
+                EACH_SERVICE,
+                READ_FAILS,
+                CRASHES,
+            ),
         ),
         Row(
             id="F-10",
@@ -180,8 +203,18 @@ UPSTREAMS: Final = Section(
             metric=calls("lock-integration"),
             severity=Severity.P1,
             fixtures=(*_fails("lock-integration"), Inject("lock-integration", "lose-answer")),
+            tests=(
+                "tests/writes/test_mutations.py"
+                "::test_an_answer_comes_in_time_and_says_what_is_known_whatever_the_service_does_f4_f10",
+                "tests/gamedays/test_lock_outage.py"
+                "::test_the_day_itself_keeps_every_promise_and_had_something_to_keep_f10",
+                "tests/jobs/test_settle_claims.py"
+                "::test_an_uncertain_lock_action_is_asked_for_and_nothing_is_cut_twice_f10",
+                "tests/live/test_audit.py"
+                "::test_a_key_that_was_issued_by_hand_is_a_row_of_its_tenant_s_trail_and_no_gap_f10",
+            ),
             gamedays=("lock-outage",),
-            later=LATER_AND_METRIC,
+            later=(ALERT,),
         ),
         Row(
             id="F-11",
@@ -213,8 +246,8 @@ UPSTREAMS: Final = Section(
                 READ_FAILS,
                 BOARD_KEPT,
                 SHARED,
+                CRASHES,
             ),
-            gap="acknowledging",
         ),
         Row(
             id="F-13",
@@ -226,8 +259,11 @@ UPSTREAMS: Final = Section(
             metric=calls("sync", "handshake"),
             severity=Severity.P2,
             fixtures=_fails("sync"),
+            tests=(
+                "tests/writes/test_handshake.py"
+                "::test_a_handshake_that_fails_says_when_to_try_again_is_in_time_and_is_made_once_f13",
+            ),
             gamedays=("reconnect-storm",),
-            later=LATER_AND_METRIC,
         ),
         Row(
             id="F-14",
