@@ -299,6 +299,11 @@ class LockAuditMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class LockAuditUnseen:
+    """The audit trail of lock actions could not be looked at: what was measured last may not be so any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class MirrorDiverged:
     """What is mirrored here was not what its authority says: `what` is `preferences` (F-36) or `cursor` (F-35)."""
 

@@ -157,6 +157,7 @@ ROWS: Final = (
         From(facts.LockAuditMeasured, lambda fact: fact.present / fact.expected if fact.expected else 1.0),
         begins=1.0,
     ),
+    _counts("bff_lock_audit_unseen", "Times that nobody could look, and the figure stood", facts.LockAuditUnseen),
     _counts("bff_mirror_diverged", "Copies unlike their authority", facts.MirrorDiverged, labels=("what",)),
     _shows(
         "bff_cursor_divergence",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from bff.facts import LockAuditMeasured
+from bff.facts import LockAuditMeasured, LockAuditUnseen
 from bff.jobs.asking import in_time
 from bff.model import Down
 from bff.stores.switches import SAID_AT_MOST
@@ -101,10 +101,11 @@ class LockWatch:
             await trio.sleep_until(began + EVERY)
 
     async def turn(self) -> None:
-        """Count; trip and sign where this process leads. With the ledger down the last figure stands."""
+        """Count; trip and sign where this process leads. With the ledger down the last figure stands: it is told."""
         counted = await in_time(partial(self._ledger.lock_completeness, grace=GRACE))
         if isinstance(counted, Down):
             self._gaps.unseen()
+            tell(LockAuditUnseen())
             return
         tell(LockAuditMeasured(counted.expected, counted.present))
         stand = self._gaps.stand(counted, self._switches.switch("locks"), trio.current_time())

@@ -6,7 +6,7 @@ import pytest
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bff.facts import LockAuditMeasured
+from bff.facts import LockAuditMeasured, LockAuditUnseen
 from bff.jobs import watch_locks
 from bff.jobs.watch_locks import Gaps, LockWatch
 from bff.stores.keys import Claiming, KeyId
@@ -194,6 +194,7 @@ async def test_without_the_ledger_the_last_figure_stands_and_nothing_is_frozen(a
         world.inject("postgres", "kill")
         await trio.sleep(NOTICED)
         assert sum(isinstance(fact, LockAuditMeasured) for fact in world.facts) == before
+        assert LockAuditUnseen() in world.facts
         world.clear("postgres")
         await trio.sleep(NOTICED)
         assert (ratio(world), await issue(desk, "k-2")) == (1.0, 201)

@@ -155,7 +155,7 @@ def _next_xid(ready: Ready) -> int:
         try:
             xid: int = await connection.fetchval(NEXT_XID)
         finally:
-            await connection.close()
+            connection.terminate()
         return xid
 
     return asyncio.run(asked())
