@@ -113,13 +113,14 @@ class Mutations:
         self._owner = owner
         self._written = written
         self._at_it: set[KeyId] = set()
+        self._in_line: dict[KeyId, list[Place]] = {}
 
     async def answer(self, asked: Asked, journey: Journey) -> Answer | Problem:
         """What became of it. Needs a finite deadline above it and raises `nurseries.Unbounded` without one."""
         left = required(asked.action.name)
         leave = trio.current_time() + left - min(SPARE, SPARE_PART * left)
         work = _work(asked)
-        if work.id not in self._at_it and not await self._has_turn(asked.place, work, leave):
+        if not await self._has_turn(asked.place, work, leave):
             return _still_waiting()
         if halted := self.halted(asked.action):
             return halted
@@ -132,8 +133,10 @@ class Mutations:
 
     @contextmanager
     def _being_at(self, key: KeyId) -> Iterator[None]:
-        """Whoever comes with the key meanwhile is told so by the ledger, and does not stand in line to hear it."""
+        """Whoever else has the key is told so by the ledger, and does not stand in line to hear it."""
         self._at_it.add(key)
+        for place in self._in_line.get(key, ()):
+            place.look()
         try:
             yield
         finally:
@@ -150,12 +153,19 @@ class Mutations:
         return Problem(Code.HALTED, f"the switch {off} is off", retry_after=60.0) if off else None
 
     async def _has_turn(self, place: Place, work: Work, leave: float) -> bool:
-        """First in line by what is known from the head, then by all that it changes."""
-        with until(leave):
-            await place.turn()
-            place.move((work.id.tenant, work.id.operator, name) for name in work.aggregates)
-            await place.turn()
-            return True
+        """First in line by what is known from the head, then by all that it changes; or its key is being worked on."""
+        twins = self._in_line.setdefault(work.id, [])
+        twins.append(place)
+        try:
+            with until(leave):
+                await place.turn(unless=lambda: work.id in self._at_it)
+                place.move((work.id.tenant, work.id.operator, name) for name in work.aggregates)
+                await place.turn(unless=lambda: work.id in self._at_it)
+                return True
+        finally:
+            twins.remove(place)
+            if not twins:
+                self._in_line.pop(work.id, None)
         return False
 
     async def _claim_in_time(self, work: Work, attestation: str | None, leave: float) -> Verdict | Down:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
     from types import TracebackType
 
 
@@ -80,14 +80,17 @@ class Place:
         self._lines.enter(self, self._names - before)
         self._lines.leave(self, before - self._names)
 
-    async def turn(self) -> None:
-        """Wait until it is the first in all its lines. Ends with the deadline around it, and in no other way."""
-        while not self._lines.first(self, self._names):
+    async def turn(self, unless: Callable[[], bool] = lambda: False) -> None:
+        """Wait until it is the first in all its lines, or `unless` is so, which is asked at each `look`.
+
+        Ends with the deadline around it, and in no other way.
+        """
+        while not (self._lines.first(self, self._names) or unless()):
             self._look = trio.Event()
             await self._look.wait()
 
     def look(self) -> None:
-        """Somebody before it has left."""
+        """Somebody before it has left, or there is something new to be asked."""
         self._look.set()
 
     def __lt__(self, other: Place) -> bool:

@@ -125,6 +125,15 @@ async def test_32_at_once_with_one_key_have_one_effect_and_one_answer_f32(autoju
         assert (count_of(world, BILLING, "charge").calls, count_of(world, BILLING, "charge").effects) == (1, 1)
 
 
+async def test_those_who_came_in_the_same_moment_with_a_key_hear_at_once_that_it_is_in_flight_f32(autojump_clock):
+    async with open_world() as world:
+        desks = [await world.desk() for _ in range(8)]
+        world.inject(BILLING, "hang")
+        came = await at_once([asking(desk, CHARGE, "k-1") for desk in desks])
+        assert sorted(tried.status for tried in came) == [*[409] * 7, 504]
+        assert {tried.took for tried in came if tried.status == 409} == {0.0}
+
+
 @pytest.mark.seeds(3)
 async def test_what_is_sent_in_one_moment_over_many_connections_is_done_in_the_order_in_which_it_was_sent(
     autojump_clock, seed, monkeypatch
