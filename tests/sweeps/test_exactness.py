@@ -6,13 +6,14 @@ from chaos.hotel.sweeps import SWEEPS
 from chaos.sim.trace import KEPT, Trace, first_difference, keeping
 from chaos.sweep import sliced
 
-CASES = 24
+IN_MAKE_TEST, IN_SOAK = 10, 60
 
 
+@pytest.mark.parametrize("cases", [IN_MAKE_TEST, pytest.param(IN_SOAK, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("name", SWEEPS)
-def test_the_same_cases_by_the_same_seed_send_the_same_bytes_at_the_same_times(name, account_of):
+def test_the_same_cases_by_the_same_seed_send_the_same_bytes_at_the_same_times(name, cases, account_of):
     sweep = SWEEPS[name]
-    cases = sliced(sweep.cases(pairs=False), CASES, 20150815)
+    cases = sliced(sweep.cases(pairs=False), cases, 20150815)
     account_of(sweep, cases[:1], 5)  # what a process finds out but once, it has found out
     runs = []
     for _ in range(2):

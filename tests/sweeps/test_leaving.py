@@ -13,7 +13,7 @@ from chaos.sweep import sliced
 from nurseries import BulkheadPermit
 
 SWEEP = LeavingSweep()
-DASHBOARDS_IN_MAKE_TEST = 150
+DASHBOARDS_IN_MAKE_TEST = 75
 
 
 def cases_of(*requests, way=None):

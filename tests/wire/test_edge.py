@@ -137,7 +137,7 @@ async def test_an_answer_carries_date_length_and_the_contracts_headers(autojump_
         "x-content-type-options": "nosniff",
     }
     request, _ = app.seen[0]
-    assert request == Request("GET", "/v1/x", "y=1", ((b"host", b"desk"),), "http", "192.0.2.7")
+    assert request == Request("GET", "/v1/x", "y=1", ((b"host", b"desk"),), "http", "192.0.2.7", arrived=1)
 
 
 async def test_one_connection_serves_many_requests_pipelined_or_not(autojump_clock: trio.testing.MockClock) -> None:

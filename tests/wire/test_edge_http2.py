@@ -149,7 +149,7 @@ async def test_who_opens_with_the_preface_speaks_http2(autojump_clock: trio.test
         assert got.headers["date"] == "Sat, 15 Aug 2015 07:40:00 GMT"
         assert got.headers["x-request-id"] == "rid"
     request, _ = app.seen[0]
-    assert request == Request("GET", "/v1/x", "y=1", ((b"host", b"desk"),), "http", "192.0.2.7", "2")
+    assert request == Request("GET", "/v1/x", "y=1", ((b"host", b"desk"),), "http", "192.0.2.7", "2", 1)
 
 
 async def test_many_streams_are_served_at_once(autojump_clock: trio.testing.MockClock) -> None:

@@ -55,16 +55,12 @@ def _step(place: Any, step: str) -> int | str:
     return int(step) if isinstance(place, list) else step
 
 
-def broken(_: int) -> dict[str, Any]:
-    """What most services say when they answer with a status of trouble."""
-    return {"tenantId": "", "code": "BROKEN", "message": "broken on purpose"}
-
-
-async def stand_in(front: Toxic, path: bytes, send: Send, says: Callable[[int], Any] = broken) -> None:
-    """Answer as `front` says; `path` is what was asked for, `says` the body of a status."""
+async def stand_in(front: Toxic, path: bytes, send: Send) -> None:
+    """Answer as `front` says; `path` is what was asked for."""
     match front:
         case Status(code=code):
-            await send_whole(code, [JSON], msgspec.json.encode(says(code)), send)
+            body = msgspec.json.encode({"tenantId": "", "code": "BROKEN", "message": "broken on purpose"})
+            await send_whole(code, [JSON], body, send)
         case Redirect():
             await send_whole(302, [(b"location", path)], b"", send)
         case Giant(bytes=size):
