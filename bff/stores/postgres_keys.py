@@ -13,7 +13,8 @@ import msgspec
 
 from bff.model import Down, Headers, OperatorId, TenantId
 from bff.stores.keys import Busy, Claimed, InFlight, KeptAnswer, KeyId, Recorded, Reused, Spent, Unsettled
-from bff.stores.postgres_line import Line
+from bff.stores.postgres_line import Line, first, rows, value
+from bff.stores.postgres_outbox import columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,47 +69,27 @@ class PostgresKeys(Line):
         """Claim a key, in one commit."""
         id_, aggregates = asked.id, list(asked.aggregates)
         what = (id_.tenant, id_.operator, id_.key, asked.fingerprint, aggregates, asked.request, asked.lease)
-        row = await self.transact("claim", _row(CLAIM, *what, asked.attestation, asked.intent, asked.abandoned))
-        return row if isinstance(row, Down) else VERDICTS[row["verdict"]](row)
+        said = (asked.attestation, asked.intent, asked.abandoned)
+        verdict = first(await self.transact("claim", rows(_verdict, CLAIM, *what, *said)))
+        assert verdict is not None, "the function gives one row"
+        return verdict
 
     async def record(self, what: Recording) -> bool | Down:
         """Record what became of a claim, in one commit."""
-        given = (*_place(what), *_answer(what.answer), list(what.trail), *_letters(what), *_mirror(what))
-
-        async def work(connection: Any) -> bool:
-            recorded: bool = await connection.fetchval(RECORD, *given)
-            return recorded
-
-        return await self.transact("record", work)
+        given = (*_place(what), *_answer(what.answer), list(what.trail), *columns(what.letters), *_mirror(what))
+        return await self.transact("record", value(RECORD, *given))
 
     async def spent_on(self, attestation: str) -> KeyId | Down | None:
         """The key that a second factor was spent on."""
-        row = await self.transact("spent on", _row(SPENT_ON, attestation))
-        return row if row is None or isinstance(row, Down) else _key_id(row)
+        return first(await self.transact("spent on", rows(_key_id, SPENT_ON, attestation)))
 
     async def unsettled(self, *, older_than: float, limit: int) -> tuple[Unsettled, ...] | Down:
         """Keys whose outcome nobody knows, eldest first."""
-
-        async def work(connection: Any) -> tuple[Unsettled, ...]:
-            return tuple(map(_unsettled, await connection.fetch(UNSETTLED, older_than, limit)))
-
-        return await self.transact("unsettled", work)
+        return await self.transact("unsettled", rows(_unsettled, UNSETTLED, older_than, limit))
 
     async def trim_keys(self, *, older_than: float, limit: int) -> int | Down:
         """Forget what is old and certain, second factors too; how many keys were."""
-
-        async def work(connection: Any) -> int:
-            forgotten: int = await connection.fetchval(TRIM, older_than, limit)
-            return forgotten
-
-        return await self.transact("trim keys", work)
-
-
-def _row(statement: str, *given: object) -> Callable[[Any], Any]:
-    async def work(connection: Any) -> Any:
-        return await connection.fetchrow(statement, *given)
-
-    return work
+        return await self.transact("trim keys", value(TRIM, older_than, limit))
 
 
 def _place(what: Recording) -> tuple[object, ...]:
@@ -120,17 +101,6 @@ def _answer(answer: KeptAnswer | None) -> tuple[object, ...]:
         return (None,) * 4
     headers = msgspec.json.encode(answer.headers).decode()
     return (answer.status, answer.body, answer.content_type, headers)
-
-
-def _letters(what: Recording) -> tuple[list[str] | list[bytes], ...]:
-    letters = what.letters
-    return (
-        [letter.topic for letter in letters],
-        [letter.ordering_key for letter in letters],
-        [letter.kind for letter in letters],
-        [letter.payload for letter in letters],
-        [letter.message_id for letter in letters],
-    )
 
 
 def _mirror(what: Recording) -> tuple[object, ...]:
@@ -152,6 +122,10 @@ VERDICTS: Final[dict[str, Callable[[Any], Verdict]]] = {
     "spent": lambda _: Spent(),
     "busy": lambda row: Busy(row["seconds"]),
 }
+
+
+def _verdict(row: Any) -> Verdict:
+    return VERDICTS[row["verdict"]](row)
 
 
 def _key_id(row: Any) -> KeyId:

@@ -149,6 +149,40 @@ class Line:
             self._free.pop().terminate()
 
 
+def done(statement: str, *given: object) -> Transaction[None]:
+    """A transaction of one statement, of which nothing is read."""
+
+    async def work(connection: Any) -> None:
+        await connection.execute(statement, *given)
+
+    return work
+
+
+def value(statement: str, *given: object) -> Transaction[Any]:
+    """A transaction of one statement: the first column of its first row, None where there is no row."""
+
+    async def work(connection: Any) -> Any:
+        return await connection.fetchval(statement, *given)
+
+    return work
+
+
+def rows(read: Callable[[Any], T], statement: str, *given: object) -> Transaction[tuple[T, ...]]:
+    """A transaction of one statement: what `read` makes of each of its rows, in their order."""
+
+    async def work(connection: Any) -> tuple[T, ...]:
+        return tuple(map(read, await connection.fetch(statement, *given)))
+
+    return work
+
+
+def first(found: tuple[T, ...] | Down) -> T | Down | None:
+    """The first of `rows`, where there is one."""
+    if isinstance(found, Down):
+        return found
+    return found[0] if found else None
+
+
 def _said(error: Exception) -> str:
     return f"no connection within {PATIENCE * 1000:.0f} ms" if isinstance(error, TimeoutError) else described(error)
 

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
 
 from bff.model import DeviceId, Down, OperatorId, TenantId
 from bff.stores.mirrors import DeviceCursor, Mirror
-from bff.stores.postgres_line import Line
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bff.stores.postgres_line import Transaction
-
-T = TypeVar("T")
+from bff.stores.postgres_line import Line, done, first, rows, value
 
 MIRROR: Final = """
     INSERT INTO operator_preferences AS kept (tenant_id, operator_id, version, content, as_of)
@@ -56,58 +49,35 @@ class PostgresMirrors(Line):
 
     async def mirrored(self, tenant: TenantId, operator: OperatorId) -> Mirror | Down | None:
         """The copy of an operator's preferences, if there is one."""
-        return _first(await self.transact("mirrored", _rows(_mirror, MIRRORED, tenant, operator)))
+        return first(await self.transact("mirrored", rows(_mirror, MIRRORED, tenant, operator)))
 
     async def mirror(self, mirror: Mirror) -> Down | None:
         """Keep it, unless a newer version is kept."""
         what = (mirror.tenant, mirror.operator, mirror.version, mirror.values, mirror.as_of)
-        return await self.transact("mirror", _done(MIRROR, *what))
+        return await self.transact("mirror", done(MIRROR, *what))
 
     async def mirrors(self, *, after: tuple[str, str], limit: int) -> tuple[Mirror, ...] | Down:
         """All above a place, in the order of their places."""
-        return await self.transact("mirrors", _rows(_mirror, MIRRORS, *after, limit))
+        return await self.transact("mirrors", rows(_mirror, MIRRORS, *after, limit))
 
     async def cursor(self, tenant: TenantId, device: DeviceId) -> DeviceCursor | Down | None:
         """What is kept of a device's cursor, if anything."""
-        return _first(await self.transact("cursor", _rows(_cursor, CURSOR, tenant, device)))
+        return first(await self.transact("cursor", rows(_cursor, CURSOR, tenant, device)))
 
     async def keep_cursor(self, cursor: DeviceCursor) -> Down | None:
         """Keep it in the place of what was kept."""
         what = (cursor.tenant, cursor.device, cursor.cursor, cursor.as_of, cursor.diverged)
-        return await self.transact("keep cursor", _done(KEEP_CURSOR, *what))
+        return await self.transact("keep cursor", done(KEEP_CURSOR, *what))
 
     async def mark_diverged(self, seen: DeviceCursor) -> bool | Down:
         """The authority says otherwise; False when something else is kept by now."""
-
-        async def work(connection: Any) -> bool:
-            marked = await connection.fetchval(DIVERGED, seen.tenant, seen.device, seen.cursor, seen.as_of)
-            return marked is not None
-
-        return await self.transact("mark diverged", work)
+        what = (seen.tenant, seen.device, seen.cursor, seen.as_of)
+        marked = await self.transact("mark diverged", value(DIVERGED, *what))
+        return marked if isinstance(marked, Down) else marked is not None
 
     async def cursors(self, *, after: tuple[str, str], limit: int) -> tuple[DeviceCursor, ...] | Down:
         """All above a place, in the order of their places."""
-        return await self.transact("cursors", _rows(_cursor, CURSORS, *after, limit))
-
-
-def _first(found: tuple[T, ...] | Down) -> T | Down | None:
-    if isinstance(found, Down):
-        return found
-    return found[0] if found else None
-
-
-def _done(statement: str, *given: object) -> Transaction[None]:
-    async def work(connection: Any) -> None:
-        await connection.execute(statement, *given)
-
-    return work
-
-
-def _rows(read: Callable[[Any], T], statement: str, *given: object) -> Transaction[tuple[T, ...]]:
-    async def work(connection: Any) -> tuple[T, ...]:
-        return tuple(map(read, await connection.fetch(statement, *given)))
-
-    return work
+        return await self.transact("cursors", rows(_cursor, CURSORS, *after, limit))
 
 
 def _mirror(row: Any) -> Mirror:

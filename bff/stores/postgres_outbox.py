@@ -15,11 +15,11 @@ import trio
 
 from bff.model import Down
 from bff.stores.outbox import Backlog, DeadLetter, Letter, Waiting
-from bff.stores.postgres_line import Hold, Line
+from bff.stores.postgres_line import Hold, Line, done, rows, value
 from nurseries import required
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from bff.stores.border import Border
 
@@ -105,7 +105,7 @@ class PostgresOutbox(Line):
 
     async def append(self, letters: tuple[Letter, ...]) -> Down | None:
         """Write letters, in one commit."""
-        return await self.transact("append", _done(APPEND, *in_columns(letters)))
+        return await self.transact("append", done(APPEND, *columns(letters)))
 
     async def lead(self, job: str) -> int | Down | None:
         """The fence under which this process leads `job`, or None.
@@ -135,20 +135,15 @@ class PostgresOutbox(Line):
 
     async def next_letters(self, *, limit: int, without: tuple[str, ...] = ()) -> tuple[Waiting, ...] | Down:
         """The first `limit` letters that may be handed out, in their order; none of the topics in `without`."""
-
-        async def work(connection: Any) -> tuple[Waiting, ...]:
-            rows = await connection.fetch(NEXT, limit, without)
-            return tuple(Waiting(row["number"], _letter(row), row["age"]) for row in rows)
-
-        return await self.transact("next letters", work)
+        return await self.transact("next letters", rows(_waiting, NEXT, limit, without))
 
     async def published(self, fence: int, numbers: tuple[int, ...]) -> bool | Down:
         """They have been said, and go; False when the fence is not the newest."""
-        return await self.transact("published", _value(PUBLISHED, fence, list(numbers)))
+        return await self.transact("published", value(PUBLISHED, fence, list(numbers)))
 
     async def bury(self, fence: int, number: int, reason: str) -> bool | Down:
         """To the dead letters with it; False when the fence is not the newest. A NUL in `reason` becomes U+FFFD."""
-        return await self.transact("bury", _value(BURY, fence, number, reason.replace("\0", "\ufffd")))
+        return await self.transact("bury", value(BURY, fence, number, reason.replace("\0", "\ufffd")))
 
     async def backlog(self) -> Backlog | Down:
         """How much there is."""
@@ -160,20 +155,15 @@ class PostgresOutbox(Line):
 
     async def dead_letters(self, *, after: int, limit: int) -> tuple[DeadLetter, ...] | Down:
         """Dead letters numbered above `after`, in order."""
-
-        async def work(connection: Any) -> tuple[DeadLetter, ...]:
-            rows = await connection.fetch(DEAD, after, limit)
-            return tuple(DeadLetter(row["number"], _letter(row), row["reason"], row["died"]) for row in rows)
-
-        return await self.transact("dead letters", work)
+        return await self.transact("dead letters", rows(_dead, DEAD, after, limit))
 
     async def raise_letters(self, numbers: tuple[int, ...]) -> int | Down:
         """Back into the outbox, as if written now; how many there were."""
-        return await self.transact("raise letters", _value(RAISE, list(numbers)))
+        return await self.transact("raise letters", value(RAISE, list(numbers)))
 
     async def trim_dead(self, *, older_than: float, limit: int) -> int | Down:
         """Forget what died long ago; how many there were."""
-        return await self.transact("trim dead", _value(TRIM, older_than, limit))
+        return await self.transact("trim dead", value(TRIM, older_than, limit))
 
     def close(self) -> None:
         """Drop the connections, and what is led with them. For `postgres.open_ledger` alone."""
@@ -182,7 +172,7 @@ class PostgresOutbox(Line):
             lead.connection.terminate()
 
 
-def in_columns(letters: Iterable[Letter]) -> tuple[list[str] | list[bytes], ...]:
+def columns(letters: Iterable[Letter]) -> tuple[list[str] | list[bytes], ...]:
     """Letters as PostgreSQL unnests them: topics, ordering keys, kinds, payloads, message ids."""
     several = tuple(letters)
     return (
@@ -204,19 +194,13 @@ async def _on(connection: Any, hold: Hold, statement: str, *given: object) -> An
         raise
 
 
-def _done(statement: str, *given: object) -> Callable[[Any], Any]:
-    async def work(connection: Any) -> None:
-        await connection.execute(statement, *given)
-
-    return work
-
-
-def _value(statement: str, *given: object) -> Callable[[Any], Any]:
-    async def work(connection: Any) -> Any:
-        return await connection.fetchval(statement, *given)
-
-    return work
-
-
 def _letter(row: Any) -> Letter:
     return Letter(row["topic"], row["ordering_key"], row["kind"], row["payload"], row["message_id"])
+
+
+def _waiting(row: Any) -> Waiting:
+    return Waiting(row["number"], _letter(row), row["age"])
+
+
+def _dead(row: Any) -> DeadLetter:
+    return DeadLetter(row["number"], _letter(row), row["reason"], row["died"])

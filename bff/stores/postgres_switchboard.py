@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from bff.model import Down
-from bff.stores.postgres_line import Line
+from bff.stores.postgres_line import Line, rows, value
 from bff.stores.switchboard import Switch
 from bff.stores.trail import HOUSE
 
@@ -34,18 +34,9 @@ class PostgresSwitchboard(Line):
 
     async def switches(self) -> tuple[Switch, ...] | Down:
         """Those that were ever turned, by name."""
-
-        async def work(connection: Any) -> tuple[Switch, ...]:
-            return tuple(Switch(*row) for row in await connection.fetch(SWITCHES))
-
-        return await self.transact("switches", work)
+        return await self.transact("switches", rows(lambda row: Switch(*row), SWITCHES))
 
     async def turn(self, switch: Switch, entry: str, *, only_from: str | None = None) -> bool | Down:
         """Turn it, and add `entry` to the house's trail, in one commit; False when it had another value."""
         what = (switch.name, switch.value, switch.since, switch.by, switch.why, switch.mark)
-
-        async def work(connection: Any) -> bool:
-            turned: bool = await connection.fetchval(TURN, *what, only_from, HOUSE, entry)
-            return turned
-
-        return await self.transact("turn", work)
+        return await self.transact("turn", value(TURN, *what, only_from, HOUSE, entry))

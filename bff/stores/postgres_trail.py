@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from bff.model import Down, TenantId
-from bff.stores.postgres_line import Line
+from bff.stores.postgres_line import Line, done, rows
 from bff.stores.trail import GAPS, LOOKED_BACK, Checkpoint, Completeness, TrailRow
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ADD: Final = """
     INSERT INTO audit_trail (tenant_id, entry)
@@ -104,29 +101,28 @@ class PostgresTrail(Line):
 
     async def add_to_trail(self, tenant: TenantId, entries: tuple[str, ...]) -> Down | None:
         """Add rows, in one commit."""
-        return await self.transact("add to trail", _done(ADD, tenant, list(entries)))
+        return await self.transact("add to trail", done(ADD, tenant, list(entries)))
 
     async def trail(self, tenant: TenantId, *, after: int, limit: int) -> tuple[TrailRow, ...] | Down:
         """Rows numbered above `after`, in order."""
-        return await self.transact("trail", _rows(READ, tenant, after, limit))
+        return await self.transact("trail", rows(_trail_row, READ, tenant, after, limit))
 
     async def ends_of_trails(self) -> tuple[TrailRow, ...] | Down:
         """The last row of every trail, by tenant."""
-        return await self.transact("ends of trails", _rows(ENDS))
+        return await self.transact("ends of trails", rows(_trail_row, ENDS))
 
     async def sign(self, checkpoint: Checkpoint) -> Down | None:
         """Keep a checkpoint; one for the same row is there once."""
         what = (checkpoint.tenant, checkpoint.seq, checkpoint.hash, checkpoint.at, checkpoint.signature)
-        return await self.transact("sign", _done(SIGN, *what))
+        return await self.transact("sign", done(SIGN, *what))
 
     async def checkpoints(self, tenant: TenantId) -> tuple[Checkpoint, ...] | Down:
         """Every checkpoint of a trail, in order."""
 
-        async def work(connection: Any) -> tuple[Checkpoint, ...]:
-            rows = await connection.fetch(CHECKPOINTS, tenant)
-            return tuple(Checkpoint(tenant, row["seq"], row["hash"], row["at"], row["signature"]) for row in rows)
+        def read(row: Any) -> Checkpoint:
+            return Checkpoint(tenant, row["seq"], row["hash"], row["at"], row["signature"])
 
-        return await self.transact("checkpoints", work)
+        return await self.transact("checkpoints", rows(read, CHECKPOINTS, tenant))
 
     async def lock_completeness(self, *, grace: float) -> Completeness | Down:
         """Look at every lock action of the last eight days."""
@@ -137,20 +133,6 @@ class PostgresTrail(Line):
             return Completeness(expected, expected - missing, tuple(row["gaps"]))
 
         return await self.transact("lock completeness", work)
-
-
-def _done(statement: str, *given: object) -> Callable[[Any], Any]:
-    async def work(connection: Any) -> None:
-        await connection.execute(statement, *given)
-
-    return work
-
-
-def _rows(statement: str, *given: object) -> Callable[[Any], Any]:
-    async def work(connection: Any) -> tuple[TrailRow, ...]:
-        return tuple(_trail_row(row) for row in await connection.fetch(statement, *given))
-
-    return work
 
 
 def _trail_row(row: Any) -> TrailRow:

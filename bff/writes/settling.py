@@ -57,9 +57,9 @@ class Settling:
 
     async def settle(self, row: Unsettled) -> bool:
         """Whether it is known now what came of it. An action of another version of the server is left to that one."""
-        if Request.decoded(row.request).action not in ACTIONS:
-            return False
         work, began = self._work(row), trio.current_time()
+        if work is None:
+            return False
         journey = self._journey(work)
         leave = trio.current_time() + (1 - SPARE_PART) * required("settling")
         if not work.action.audited:
@@ -111,9 +111,11 @@ class Settling:
         await self.mutations.record(work, claimed, conclusion)
         return True
 
-    def _work(self, row: Unsettled) -> Work:
+    def _work(self, row: Unsettled) -> Work | None:
         request = Request.decoded(row.request)
-        action = ACTIONS[request.action]
+        action = ACTIONS.get(request.action)
+        if action is None:
+            return None
         return Work(action, row.id, request, row.fingerprint, row.aggregates, self.outside.identifier())
 
     def _journey(self, work: Work) -> Journey:
