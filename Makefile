@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Every core has a share of the tests, and takes of the others' when it is through.
 CORES := -n logical --dist worksteal
+SPREE := tests/live/test_killing_spree.py
+# Two at a time, each one's lines together where this make can do so (4.0).
+TOGETHER := $(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: run test check bench soak clean lock
+.PHONY: run test check lint types async layers kit bench soak clean lock
 .DEFAULT_GOAL := run
 
 # Set-up happens once, and again only when the lock or the project file changes.
@@ -20,19 +23,31 @@ $(READY): requirements.lock pyproject.toml
 run: $(READY)
 	@$(BIN)/bff up
 
-# flake8 has the rules of async code alone (`.flake8`), and reads slowly: what has no word of it is left out.
+# What reads the code, side by side: no one of them fills two cores. flake8 has the rules of async code alone
+# (`.flake8`), and reads slowly: what has no word of it is left out.
 check: $(READY)
+	+@$(TOGETHER) lint types async layers
+
+lint types async layers kit: $(READY)
+lint:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+types:
 	$(BIN)/mypy
+async:
 	$(BIN)/flake8 $$(grep -rlE '^ *(async (def|with|for) |(from|import) (trio|asyncio|anyio))' --include='*.py' bff nurseries chaos tests)
+layers:
 	$(BIN)/lint-imports
-
-# The kit is traced, and no branch of it is left untried. What is live has deadlines of real time, and the machine to
-# itself. Where CI is set, each virtual test runs twice, and fails where the two runs differ.
-test: check
+# The kit is traced, and no branch of it is left untried.
+kit:
 	$(BIN)/pytest tests/nurseries --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(BIN)/pytest tests/live
+
+# What is live has deadlines of real time: two at once at most, and the spree, which takes all there is, by itself.
+# Where CI is set, each virtual test runs twice, and fails where the two runs differ.
+test: $(READY)
+	+@$(TOGETHER) async types lint layers kit
+	$(BIN)/pytest tests/live --ignore=$(SPREE) -n 2 --dist worksteal
+	$(BIN)/pytest $(SPREE)
 	$(BIN)/pytest --ignore=tests/nurseries --ignore=tests/live $(CORES)
 
 bench: $(READY)

@@ -60,6 +60,9 @@ class SimStream(trio.abc.HalfCloseableStream):
 
     async def _change(self, until: float) -> None:
         """Sleep until this end changes, or the Trio clock says `until`."""
+        if until == math.inf:  # most often: a scope is dear where nothing ends it
+            await self._changed.park()
+            return
         with trio.move_on_at(until):
             await self._changed.park()
 
