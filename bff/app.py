@@ -26,13 +26,25 @@ import trio
 
 from bff.facts import RequestServed, Surprised
 from bff.gate.ladder import Attests, Demands, Knocked, Pass, climb, knock
-from bff.model import Answer
+from bff.model import Answer, Streamed
 from bff.problem import Code, FieldError, Problem, render
 from bff.routes import ROUTES, Asks, Found, Route, find
 from bff.upstreams.client import Journey
 from bff.upstreams.drift import UNREADABLE
 from bff.upstreams.drift import described as drift_of
-from bff.wire.asgi import ASGI3, ClientLeft, Receive, Request, Scope, Send, failure, read_body, request_of, send
+from bff.wire.asgi import (
+    ASGI3,
+    ClientLeft,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    failure,
+    read_body,
+    request_of,
+    send,
+    send_pieces,
+)
 from bff.wire.trace import ServerTiming, Trace
 from bff.writes.actions import named_by
 from bff.writes.locks import resource
@@ -41,6 +53,7 @@ from nurseries import remaining, tell, until, within
 
 if TYPE_CHECKING:
     from bff.gate.ladder import Gate
+    from bff.model import Headers
     from bff.outside import Outside
 
 SHORTEST_DEADLINE_MS: Final = 50
@@ -69,7 +82,8 @@ class Visit:
     place: Place | None
 
 
-Room = Callable[[Visit], Awaitable["Answer | Problem"]]
+Result = Answer | Streamed | Problem  # what comes out of a room
+Room = Callable[[Visit], Awaitable[Result]]
 
 
 def make_app(
@@ -110,13 +124,16 @@ class Door:
             tell(Surprised(f"{_pattern(found)}, request {request_id}, {bug.where}", bug.error))
             result = Problem(Code.INTERNAL, "something went wrong here; requestId says where to look")
         answer = render(result, request_id) if isinstance(result, Problem) else result
-        await _send(answer, request_id, timing, out)
+        if isinstance(answer, Answer):
+            await _send(answer, request_id, timing, out)
         word = result.code.word if isinstance(result, Problem) else ""
         tell(RequestServed(_pattern(found), request.method, answer.status, word, trio.current_time() - began))
+        if isinstance(answer, Streamed):
+            await _send_pieces(answer, request_id, timing, _pattern(found), receive, out)
 
     async def _entered(
         self, request: Request, found: Found | tuple[str, ...], request_id: str, timing: ServerTiming, receive: Receive
-    ) -> Answer | Problem:
+    ) -> Result:
         """What is refused before anybody is asked for anything."""
         if not self._open():
             return Problem(Code.HALTED, "all traffic is halted", retry_after=HALTED_SECONDS)
@@ -126,7 +143,7 @@ class Door:
 
     async def _walk(
         self, request: Request, found: Found, request_id: str, timing: ServerTiming, receive: Receive
-    ) -> Answer | Problem:
+    ) -> Result:
         """The deadline, and the places in line and in the house, for as long as the request needs them."""
         asked = _asked_deadline(request)
         seconds = found.route.seconds if isinstance(asked, Problem) else min(found.route.seconds, asked)
@@ -179,18 +196,43 @@ def _demands(found: Found) -> Demands:
     """What the row asks of who comes; a second factor is one for this very thing."""
     route, action = found.route, found.route.action
     if action is None:
-        return Demands(tier=route.tier, urgent=route.urgent)
+        return Demands(tier=route.tier, urgent=route.urgent, stream=route.stream)
     attests = Attests(action.attests, resource(action, found.fields)) if action.attests else None
     return Demands(tier=True, urgent=route.urgent, keyed=True, attests=attests)
 
 
 async def _send(answer: Answer, request_id: str, timing: ServerTiming, out: Send) -> None:
-    spent = timing.header().decode("ascii")
     with within(SEND_SECONDS):
         try:
-            await send(out, answer, request_id, (("server-timing", spent),) if spent else ())
+            await send(out, answer, request_id, _spent(timing))
         except ClientLeft:
             return
+
+
+async def _send_pieces(
+    answer: Streamed, request_id: str, timing: ServerTiming, pattern: str, receive: Receive, out: Send
+) -> None:
+    """As long as it takes: of a stream every write has a bound, and all of it has none."""
+    try:
+        await send_pieces(out, receive, answer, request_id, _spent(timing))
+    except Exception as error:  # the border of a request, as above; what has been said is cut where it was
+        rest = _beside_leaving(error)
+        if rest is not None:
+            bug = failure(rest)
+            tell(Surprised(f"{pattern}, request {request_id}, {bug.where}", bug.error))
+
+
+def _beside_leaving(error: Exception) -> Exception | None:
+    """What there is beside that the peer has left, in however many nurseries that was; None where that is all."""
+    if isinstance(error, ExceptionGroup):
+        return error.split(ClientLeft)[1]
+    return None if isinstance(error, ClientLeft) else error
+
+
+def _spent(timing: ServerTiming) -> Headers:
+    """What every answer says of where its time went."""
+    spent = timing.header().decode("ascii")
+    return (("server-timing", spent),) if spent else ()
 
 
 def _on_behalf(who: Pass, journey: Journey) -> Journey:

@@ -19,6 +19,7 @@ LONGEST_URL = 2048
 PUBSUB = "https://pubsub.googleapis.com"
 AUDIT_KEY = "BFF_AUDIT_KEY"
 SEED = re.compile(r"([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])=?")  # 32 bytes in base64url, in their one spelling
+STREAMS = 12_288  # open at once in one process
 LONGEST_SEED = 64  # bytes of a file that holds one
 
 
@@ -59,13 +60,14 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Rung 0's limits; 0 is off. Requests a second per (address, device) and per address.
+    """Rung 0's limits; 0 is off. Requests a second per (address, device) and per address, new streams per device.
 
     Of one operator's, wrong `passwords` a minute and wrong `codes` of a second factor in a quarter of an hour.
     """
 
     requests: float = 50.0
     address: float = 0.0
+    streams: float = 1.0
     passwords: float = 5.0
     codes: float = 5.0
 
@@ -76,7 +78,8 @@ class Settings:
 
     `pubsub` is the base URL of Pub/Sub, `pubsub_token` the URL of who gives tokens for it, '' where it takes none.
     `audit_key` is the seed of what checkpoints of the audit trail are signed with, 43 characters of base64url; without
-    one nothing is signed.
+    one nothing is signed. `streams` is how many may be open at once in one process,
+    `internal_token` what the platform shows that has something to say to desks.
     """
 
     edge: Bind
@@ -95,18 +98,19 @@ class Settings:
     pubsub_project: str = "melmastoon"
     pubsub_token: str = ""
     audit_key: Secret | None = None
+    streams: int = STREAMS
+    internal_token: Secret | None = None
 
 
 def settings(env: Mapping[str, str], services: tuple[str, ...]) -> Settings:
     """The settings in `env`, for the services asked. Raises `BadSetting` for the first variable that cannot be used."""
     ops = _read(env, "BFF_OPS_BIND", "127.0.0.1:9090", bind)
-    token = env.get("BFF_OPS_TOKEN")
-    if not ops.loopback and not token:
+    if not ops.loopback and not env.get("BFF_OPS_TOKEN"):
         raise BadSetting(f"BFF_OPS_BIND is {ops}, beyond loopback: set BFF_OPS_TOKEN too")
     return Settings(
         edge=_edge(env),
         ops=ops,
-        ops_token=Secret(token) if token else None,
+        ops_token=_secret(env, "BFF_OPS_TOKEN"),
         postgres=_url(env, "BFF_POSTGRES_URL", ("postgresql", "postgres")),
         redis_session=_url(env, "BFF_REDIS_SESSION_URL", ("redis", "rediss", "unix")),
         redis_cache=_url(env, "BFF_REDIS_CACHE_URL", ("redis", "rediss", "unix")),
@@ -118,9 +122,12 @@ def settings(env: Mapping[str, str], services: tuple[str, ...]) -> Settings:
         rates=Rates(
             requests=_read(env, "BFF_RATE_REQUESTS", "50", _rate),
             address=_read(env, "BFF_RATE_ADDRESS", "0", _rate),
+            streams=_read(env, "BFF_RATE_STREAMS", "1", _rate),
             passwords=_read(env, "BFF_RATE_PASSWORDS", "5", _rate),
             codes=_read(env, "BFF_RATE_CODES", "5", _rate),
         ),
+        internal_token=_secret(env, "BFF_INTERNAL_TOKEN"),
+        streams=_read(env, "BFF_STREAMS", str(STREAMS), _count),
         pubsub=_read(env, variable("pubsub"), PUBSUB, _origin),
         pubsub_project=_read(env, "BFF_PUBSUB_PROJECT", "melmastoon", _project),
         pubsub_token=_read(env, "BFF_PUBSUB_TOKEN_URL", "", _address),
@@ -228,6 +235,17 @@ def _rate(text: str) -> float:
     if not 0 <= value <= 1_000_000:
         raise ValueError("it should be a number from 0 (off) to 1000000")
     return value
+
+
+def _secret(env: Mapping[str, str], name: str) -> Secret | None:
+    value = env.get(name)
+    return Secret(value) if value else None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise ValueError("it should be a whole number from 1 to 1000000")
+    return int(text)
 
 
 def _tls(env: Mapping[str, str]) -> tuple[Path, Path] | None:

@@ -15,6 +15,13 @@ import httpx
 
 from bff.app import make_app
 from bff.config import BadSetting, variable
+from bff.events.bus import EventBus
+from bff.events.event import Event
+from bff.events.intake import PATH as EVENTS_PATH
+from bff.events.intake import Intake
+from bff.events.poll import Polls
+from bff.events.registry import Registry
+from bff.events.streams import Streams
 from bff.gate.ladder import Gate, make_gate
 from bff.gate.session import Sessions
 from bff.gate.step_up import StepUp
@@ -23,7 +30,7 @@ from bff.jobs.relay import Relay
 from bff.jobs.roster import Service, begin
 from bff.jobs.settle_claims import SettleClaims
 from bff.jobs.settle_mirrors import SettleMirrors
-from bff.jobs.sinks import ToPubSub
+from bff.jobs.sinks import ToDesks, ToPubSub
 from bff.jobs.tidy import Tidy
 from bff.jobs.watch_locks import LockWatch
 from bff.jobs.watch_outbox import OutboxWatch
@@ -40,6 +47,7 @@ from bff.reads.dashboard import Dashboard
 from bff.reads.preferences import PreferencesRoom
 from bff.reads.widgets import kept_cursor
 from bff.rooms import Inside, rooms
+from bff.stores.bus import Ended, Superseded
 from bff.stores.switches import Switches
 from bff.upstreams.client import Upstreams
 from bff.upstreams.pubsub import SERVICE as PUBSUB
@@ -48,17 +56,19 @@ from bff.upstreams.services import SERVICES
 from bff.wire.exchange import DEFAULT_PORTS, Origin
 from bff.wire.pool import Pool, PoolLimits
 from bff.writes.handshake import Handshakes
-from bff.writes.mutation import Mutations
+from bff.writes.mutation import DESKS, Mutations
 from bff.writes.seal import private_key
 from bff.writes.settling import Settling
 from bff.writes.telemetry import Telemetry
 from nurseries import BreakerRule, Owner, task_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from bff.config import Settings
+    from bff.model import TenantId
     from bff.outside import Outside
+    from bff.stores.bus import Bus
     from bff.stores.cache import Cache
     from bff.stores.ledger import Ledger
     from bff.stores.tier import SessionTier
@@ -75,6 +85,23 @@ class Stores:
     tier: SessionTier
     cache: Cache
     ledger: Ledger
+    bus: Bus
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What desks are told without having asked, and how it comes here."""
+
+    bus: EventBus
+    registry: Registry
+    streams: Streams
+    polls: Polls
+    intake: Intake
+
+    def drain(self) -> None:
+        """Every desk is told when to come back, and who waits is answered now."""
+        self.streams.drain()
+        self.polls.drain()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +117,7 @@ class House:
     meters: Meters
     switches: Switches
     telemetry: Telemetry
+    events: Events
     jobs: Mapping[str, Service]
 
     def keep_going(self, owner: Owner, outside: Outside) -> None:
@@ -100,6 +128,8 @@ class House:
         owner.supervise("recount", self.gate.recount.serve, jitter=jitter)
         owner.supervise("switches", self.switches.serve, jitter=jitter)
         owner.supervise("telemetry", self.telemetry.serve, jitter=jitter)
+        owner.supervise("bus", self.events.bus.serve, jitter=jitter)
+        owner.supervise("registry", self.events.registry.serve, jitter=jitter)
         begin(owner, self.jobs, jitter=jitter)
         owner.start(self.gate.warm, name="first keys")
 
@@ -107,6 +137,7 @@ class House:
         """Say that the end has begun: to whoever sends work here, and to whoever still comes."""
         self.readiness.draining = True
         self.gate.admission.draining = True
+        self.events.drain()
 
 
 def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> House:
@@ -114,18 +145,22 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
     pool = Pool(outside.connect, limits=POOL)
     upstreams = Upstreams(pool, _origins(told.upstreams), outside, owner, BreakerRule())
     gate = make_gate(told, outside, stores.tier, stores.ledger, upstreams, owner)
-    relay = Relay(stores.ledger, ToPubSub(_publisher(told, pool)), jitter=partial(fraction, outside.entropy))
+    sessions = Sessions(gate, upstreams, owner)
+    switches = Switches(stores.ledger, outside.now)
+    events = _events(told, outside, stores.bus, gate, sessions, lambda: switches.number("sse-timeout"))
+    to_desks = {DESKS: ToDesks(events.bus, outside.now)}
+    relay = Relay(stores.ledger, ToPubSub(_publisher(told, pool)), to_desks, jitter=partial(fraction, outside.entropy))
     outbox = OutboxWatch(stores.ledger, lambda: relay.failing)
     pings = {
         "postgres": stores.ledger.ping,
         "redis-session": stores.tier.ping,
         "redis-cache": stores.cache.ping,
+        "bus": events.bus.ping,
         "outbox": outbox.ping,
     }
     readiness = Readiness(outside, pings, SERVICES)
     readiness.watch(upstreams.breakers)
     meters = Meters()
-    switches = Switches(stores.ledger, outside.now)
     readiness.obey(switches)
     ops = Ops(
         outside,
@@ -135,13 +170,14 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
         token=told.ops_token,
         mounted={
             SWITCHES_PATH: Panel(switches).answer,
+            EVENTS_PATH: events.intake.answer,
             DEAD_LETTERS_PATH: Morgue(DeadLetters(stores.ledger, relay.nudge)).answer,
         },
     )
     telemetry = Telemetry(stores.ledger, outside, lambda: switches.number("telemetry-sample"))
     mutations = Mutations(upstreams, stores.ledger, switches, outside, owner, relay.nudge)
     inside = Inside(
-        sessions=Sessions(gate, upstreams, owner),
+        sessions=sessions,
         step_up=StepUp(gate, upstreams),
         dashboard=Dashboard(upstreams, stores.cache, outside, owner),
         boards=Boards(upstreams, stores.cache, outside, owner),
@@ -149,6 +185,8 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
         mutations=mutations,
         handshakes=Handshakes(upstreams, stores.ledger, stores.tier, stores.cache, outside, owner, kept_cursor),
         telemetry=telemetry,
+        streams=events.streams,
+        polls=events.polls,
     )
     signs = private_key(told.audit_key) if told.audit_key is not None else None
     jobs = {
@@ -159,8 +197,31 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
         "settle-mirrors": SettleMirrors(stores.ledger, upstreams, outside).serve,
         "tidy": Tidy(stores.ledger).serve,
     }
+    events.bus.ears.append(partial(_heed, gate))
     app = make_app(outside, gate, rooms(inside), open_to_all=lambda: not switches.off("traffic"))
-    return House(app, ops.serve, gate, upstreams, pool, readiness, meters, switches, telemetry, jobs)
+    return House(app, ops.serve, gate, upstreams, pool, readiness, meters, switches, telemetry, events, jobs)
+
+
+def _events(
+    told: Settings, outside: Outside, bus: Bus, gate: Gate, sessions: Sessions, lifetime: Callable[[], float]
+) -> Events:
+    reader = EventBus(bus, outside, outside.identifier())
+    registry = Registry(bus, outside)
+    places = gate.admission.streams
+    sessions.hear_of_ends(lambda tenant, session: reader.say(Ended(tenant, session)))
+    return Events(
+        bus=reader,
+        registry=registry,
+        streams=Streams(reader, registry, outside, places, lifetime=lifetime, over=sessions.over),
+        polls=Polls(reader, outside, places, sessions.over),
+        intake=Intake(reader, gate.tier, outside, told.internal_token, sessions.revoke_all),
+    )
+
+
+def _heed(gate: Gate, tenant: TenantId, said: Event | Superseded | Ended) -> None:
+    """What the gate makes of what goes by on the bus: a tenant's status is rung 5's at once."""
+    if isinstance(said, Event) and said.said is not None and said.said.type == "tenant-status":
+        gate.tenants.told(tenant, "suspended" if said.said.suspends else "active")
 
 
 def _publisher(told: Settings, pool: Pool) -> Publisher:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from bff import facts
+from bff.facts import events
 from nurseries import (
     BreakerClosed,
     BreakerOpened,
@@ -27,6 +28,8 @@ from nurseries import (
 
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.8, 1.0, 2.0, 5.0)
 LATE: Final = (0.001, 0.005, 0.015, 0.05, 0.25)
+LATENCIES: Final = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+STALLS: Final = (2.0, 2.5, 3.0, 4.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 Kind: TypeAlias = type[Counter | Gauge | Histogram]
 ADDS: Final[dict[Kind, str]] = {Counter: "inc", Gauge: "set", Histogram: "observe"}  # what a figure does to each kind
@@ -172,6 +175,36 @@ ROWS: Final = (
     _counts("bff_dlq_buried", "Letters that never can be said", facts.LetterBuried, labels=("topic",)),
     _counts("bff_dlq_raised", "Dead letters to be said after all", From(facts.LettersRaised, _COUNT)),
     _counts("bff_forgotten", "Rows old enough to be", From(facts.Forgotten, _COUNT), labels=("what",)),
+    # -- events
+    _times("bff_bus_probe_seconds", "A probe's way over the bus and back", events.BusProbed),
+    _counts("bff_bus_stalls", "Times that the bus delivered nothing (F-34)", events.BusStalled),
+    _shows("bff_bus_stalled", "1 while it does not", From(events.BusStalled), From(events.BusBack, lambda _: 0)),
+    _times(
+        "bff_bus_stall_seconds",
+        "From the last that it delivered to all that was missed",
+        events.BusBack,
+        buckets=STALLS,
+    ),
+    _counts("bff_bus_rebuilt", "Times that the reader of the bus came into step", events.BusRebuilt),
+    _counts("bff_bus_gaps", "Times that a tenant's log had to be asked", events.BusGap),
+    _counts("bff_events_restored", "Events given back to the tier (F-19)", From(events.EventsRestored, _COUNT)),
+    _counts("bff_events_lost", "Logs that went on without events that were known", events.EventsLost),
+    _counts(
+        "bff_events_reset",
+        "Streams that were told to begin anew",
+        From(events.EventsLost, attrgetter("streams")),
+    ),
+    _counts("bff_events_taken", "What the platform had to say", events.EventTaken, labels=("type",)),
+    _counts("bff_sse_opened", "Streams that said hello", events.StreamOpened),
+    _counts("bff_sse_ended", "Streams that ended, and why", events.StreamEnded, labels=("why",)),
+    _times("bff_sse_first_event_seconds", "From a stream's request to its hello (F-34)", events.StreamOpened),
+    _times(
+        "bff_force_logout_seconds",
+        "From when it was posted to each desk that heard it (F-31)",
+        events.ForceLogoutDelivered,
+        buckets=LATENCIES,
+    ),
+    _counts("bff_sessions_ended", "Sessions that a force-logout ended", From(events.SessionsEnded, _COUNT)),
     # -- what is behind it
     _counts("bff_upstream_calls", "Calls by outcome", facts.UpstreamCalled, labels=("service", "operation", "outcome")),
     _times("bff_upstream_seconds", "Seconds per call", facts.UpstreamCalled, labels=("service", "operation")),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import NewType
+from typing import NewType, Protocol
 
 TenantId = NewType("TenantId", str)
 OperatorId = NewType("OperatorId", str)
@@ -39,6 +40,35 @@ class Answer:
     status: int
     body: bytes
     content_type: str = "application/json"
+    headers: Headers = field(default=())
+
+
+class Pieces(Protocol):
+    """The peer of an answer that is said piece by piece."""
+
+    async def write(self, data: bytes) -> None:
+        """Send `data` now, one piece at a time. Raises `OSError` when nobody is there any more, or will not take it.
+
+        After a write that was given up in its middle there is no other, and the body ends cut.
+        """
+        ...
+
+    async def departed(self) -> None:
+        """Return once the peer has left."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What a room hands back when its answer comes piece by piece: `run` is called once, as the last of its request.
+
+    The request's deadline and its place in the house are over by then. The head leaves with what `run` writes first;
+    when it returns the body is whole.
+    """
+
+    run: Callable[[Pieces], Awaitable[None]]
+    content_type: str
+    status: int = 200
     headers: Headers = field(default=())
 
 

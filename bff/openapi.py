@@ -29,8 +29,11 @@ EXAMPLES: Final[dict[str, Any]] = {
     "date": "2015-08-15",
     "lockId": "lock-praia-103",
     "keyId": "k-00870",
+    "after": "",
+    "waitMs": 0,
     "X-Device-Id": "desk-1",
     "X-Deadline-Ms": 800,
+    "Last-Event-ID": "3f9c02d1ab47-1439622000000",
     "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     "Idempotency-Key": "01890a5d-ac96-774b-bcce-b302099a8057",
 }
@@ -100,7 +103,7 @@ def _operation(row: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": row.room,
         "summary": row.summary,
-        "description": f"Answers within {row.seconds * 1000:.0f} ms.",
+        "description": f"{'Begins' if row.stream else 'Answers'} within {row.seconds * 1000:.0f} ms.",
         "parameters": [*_path_fields(row), *_query(row), *_headers(row)],
         "responses": {str(row.status): _answer(row), **_problems(row)},
     }
@@ -180,6 +183,8 @@ def _headers(row: Route) -> list[dict[str, Any]]:
         headers.append(_parameter("DPoP", "header", True, {**_TEXT, "maxLength": 8192}))
     if row.gate is Asks.CLIMB:
         headers.append(_parameter("X-Device-Id", "header", True, _TEXT))
+    if row.stream:
+        headers.append(_parameter("Last-Event-ID", "header", False, _TEXT))
     if row.action is not None:
         headers.append(_parameter("Idempotency-Key", "header", True, {**_TEXT, "pattern": "^[!-~]{1,128}$"}))
         if row.action.attests:

@@ -15,7 +15,9 @@ from bff.welcome import PAGE
 from bff.writes.mutation import Asked
 
 if TYPE_CHECKING:
-    from bff.app import Room, Visit
+    from bff.app import Result, Room, Visit
+    from bff.events.poll import Polls
+    from bff.events.streams import Streams
     from bff.gate.session import Sessions
     from bff.gate.step_up import StepUp
     from bff.problem import Problem
@@ -39,12 +41,14 @@ class Inside:
     mutations: Mutations
     handshakes: Handshakes
     telemetry: Telemetry
+    streams: Streams
+    polls: Polls
 
 
 def rooms(inside: Inside) -> dict[str, Room]:
     """One for each `room` of the routes' table."""
     changes = dict.fromkeys((route.room for route in ROUTES if route.action is not None), _change(inside.mutations))
-    return {**_plain(), **_identity(inside), **_reads(inside), **_tells(inside), **changes}
+    return {**_plain(), **_identity(inside), **_reads(inside), **_tells(inside), **_events(inside), **changes}
 
 
 def _plain() -> dict[str, Room]:
@@ -131,6 +135,19 @@ def _tells(inside: Inside) -> dict[str, Room]:
         return await inside.telemetry.take(_passed(visit).claims, visit.body)
 
     return {"handshake": handshake, "telemetry": telemetry}
+
+
+def _events(inside: Inside) -> dict[str, Room]:
+    """What a desk is told."""
+
+    async def events(visit: Visit) -> Result:
+        last = visit.request.first(b"last-event-id")
+        return await inside.streams.open(_passed(visit).claims, None if last is None else last.decode("latin-1"))
+
+    async def poll(visit: Visit) -> Result:
+        return await inside.polls.answer(_passed(visit).claims, visit.query)
+
+    return {"events": events, "poll": poll}
 
 
 def _change(mutations: Mutations) -> Room:

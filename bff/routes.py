@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import unquote
 
+from bff.events.poll import LONGEST_MS, PollAnswer, PollQuery
 from bff.gate.bodies import AttestationBody, InHandBody, RefreshBody, SessionBody, SignInBody, StepUpBody
 from bff.problem import Code
 from bff.reads.boards import (
@@ -37,6 +38,7 @@ DASHBOARD_SECONDS: Final = 0.8
 READ_SECONDS: Final = 2.0
 IDENTITY_SECONDS: Final = 3.0
 OTHER_SECONDS: Final = 5.0
+POLL_SECONDS: Final = LONGEST_MS / 1000 + 1.0  # of one that waits as long as it may; a shorter one ends by itself
 
 ID: Final = re.compile(r"(?!\.{1,2}$)[!-.0-~]{1,128}")
 
@@ -53,7 +55,8 @@ class Asks(StrEnum):
 class Route:
     """One row. `room` names who answers, `seconds` is its deadline, `gate` what it takes to get there.
 
-    `tier` says that the request needs the session tier (rung 7), `urgent` that it is let in while the house is full.
+    `tier` says that the request needs the session tier (rung 7), `urgent` that it is let in while the house is full,
+    `stream` that it is one: rung 0 has numbers of its own for it, and `seconds` is for its head alone.
     `body` is the struct that must come, `answer` the one that goes, `status` its status. `property` says that
     `propertyId` in the query is required, `query` is the struct of what else may be asked there. `action` is the row of
     a mutation. `says` are the codes of the room itself, beside those of its action; `media` is what its answer is.
@@ -67,6 +70,7 @@ class Route:
     gate: Asks = Asks.CLIMB
     tier: bool = False
     urgent: bool = False
+    stream: bool = False
     body: Any = None
     answer: Any = None
     status: int = 200
@@ -112,15 +116,7 @@ ROUTES: Final = (
         status=201,
         says=(Code.RATE_LIMITED, Code.SESSION_REQUIRED, Code.TENANT_SUSPENDED, *BAD_GATEWAY),
     ),
-    Route(
-        "GET",
-        "/v1/session",
-        "in_hand",
-        READ_SECONDS,
-        "The session in hand",
-        urgent=True,
-        answer=InHandBody,
-    ),
+    Route("GET", "/v1/session", "in_hand", READ_SECONDS, "The session in hand", urgent=True, answer=InHandBody),
     Route(
         "POST",
         "/v1/session/refresh",
@@ -280,6 +276,28 @@ ROUTES: Final = (
         body=TelemetryBody,
         answer=TelemetryAnswer,
         status=202,
+    ),
+    Route(
+        "GET",
+        "/v1/events",
+        "events",
+        OTHER_SECONDS,
+        "What happens, as it happens",
+        tier=True,
+        stream=True,
+        media="text/event-stream",
+        says=(Code.CACHE_UNAVAILABLE, Code.OVERLOADED),
+    ),
+    Route(
+        "GET",
+        "/v1/events/poll",
+        "poll",
+        POLL_SECONDS,
+        "What has happened since, at once or when it does",
+        tier=True,
+        query=PollQuery,
+        answer=PollAnswer,
+        says=(Code.CACHE_UNAVAILABLE, Code.OVERLOADED),
     ),
     Route("GET", "/openapi.json", "openapi", OTHER_SECONDS, "This contract", gate=Asks.NOTHING),
     Route("GET", "/", "welcome", OTHER_SECONDS, "What this is", gate=Asks.NOTHING, media="text/html"),

@@ -25,6 +25,7 @@ from bff.house import House, Stores, compose
 from bff.log import lines
 from bff.stores.border import open_border
 from bff.stores.postgres import open_ledger
+from bff.stores.redis_bus import open_bus
 from bff.stores.redis_cache import open_cache
 from bff.stores.redis_tier import open_tier
 from bff.upstreams.services import LOCATED
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from bff.outside import Outside
 
 OWNED: Final = 16_384  # background tasks at once; a dashboard's fan-out is one
+BESIDE_STREAMS: Final = 4_096  # connections for everything else
 OPS_LIMITS: Final = Limits(connections=64)
 GRACE_SECONDS: Final = 6.0  # for what is under way when the end begins: CONTRACT section 7 gives ten to all of it
 OPS_GRACE_SECONDS: Final = 0.5
@@ -107,6 +109,7 @@ async def _open_stores(told: Settings, parts: AsyncExitStack) -> Stores:
             tier=await parts.enter_async_context(open_tier(border, told.redis_session.value)),
             cache=await parts.enter_async_context(open_cache(border, told.redis_cache.value)),
             ledger=await parts.enter_async_context(open_ledger(border, told.postgres.value)),
+            bus=await parts.enter_async_context(open_bus(border, told.redis_session.value)),
         )
     except ValueError as error:
         raise BadSetting(str(error)) from None
@@ -121,7 +124,8 @@ async def _listen(
     announce: Callable[[Addresses], None],
     shared: Sequence[trio.SocketListener],
 ) -> None:
-    edge = EdgeConfig(outside, tls=_tls(told), grace=GRACE_SECONDS)
+    limits = Limits(connections=told.streams + BESIDE_STREAMS)
+    edge = EdgeConfig(outside, limits=limits, tls=_tls(told), grace=GRACE_SECONDS)
     ops = EdgeConfig(outside, limits=OPS_LIMITS, grace=OPS_GRACE_SECONDS)
     edge_sockets = list(shared) or await bound(told.edge, "BFF_EDGE_BIND")
     ops_sockets = await bound(told.ops, "BFF_OPS_BIND")

@@ -5,6 +5,10 @@
                   desk that cannot renew its session loses the other requests too
     too fast      more than `rate` a second from one (address, device), or from one address
 
+A stream of events is let in by the same rule, with numbers of its own: so many may be opened at once, so that a fleet
+that comes back in one moment (F-26) takes no place from reads and mutations, and so many may be open. Whoever is turned
+away is told a moment of his own to come again at, since an address may be a whole hotel.
+
 Rates are token buckets on Trio's clock, kept as one number per key. A key names the address *and* the device, so that
 nobody can use up what a foreign device may do; the device is only claimed here (rung 4 judges it), which is why it is
 counted with the address that claims it.
@@ -17,14 +21,18 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import trio
 
+from bff.config import STREAMS
 from bff.problem import Code, Problem
 from nurseries import Bulkhead, BulkheadPermit
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from bff.config import Rates
 
+OPENING: Final = 64  # streams that are being opened at once
+STREAM_BURST: Final = 5.0  # of a device, whatever its rate
+STREAM_AGAIN: Final = 4.0  # seconds over which those come again who were turned away
 IN_FLIGHT: Final = 512  # requests under way at once: at 1.8 ms of CPU each, more could not be answered within 0.8 s
 KEPT: Final = 64  # of them for signing in, renewing and signing out
 KEYS: Final = 16_384  # keys a table remembers
@@ -86,29 +94,62 @@ class Buckets(Generic[K]):
 class Admission:
     """Who is let in to the gate at all. `draining` is set when the instance begins to leave.
 
-    `passwords` and `codes` count what was guessed wrong, by (tenant, operator).
+    `streams` has a place for each that is open, which its room holds. `passwords` and `codes` count what was guessed
+    wrong, by (tenant, operator). `lot` gives a number from 0 to 1.
     """
 
-    def __init__(self, rates: Rates, *, in_flight: int = IN_FLIGHT, kept: int = KEPT) -> None:
+    def __init__(
+        self,
+        rates: Rates,
+        *,
+        in_flight: int = IN_FLIGHT,
+        kept: int = KEPT,
+        streams: int = STREAMS,
+        lot: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.draining = False
         self.places = Bulkhead("requests", in_flight, kept=kept)
+        self.opening = Bulkhead("streams being opened", OPENING, kept=0)
+        self.streams = Bulkhead("streams", streams, kept=0)
+        self._lot = lot
+        self._new_streams: Buckets[tuple[str, bytes]] = Buckets(rates.streams, STREAM_BURST)
         self.passwords: Buckets[tuple[str, str]] = Buckets(rates.passwords / MINUTE, rates.passwords)
         self.codes: Buckets[tuple[str, str]] = Buckets(rates.codes / QUARTER, rates.codes)
         self._devices: Buckets[tuple[str, bytes]] = Buckets(rates.requests, rates.requests * BURST)
         self._addresses: Buckets[str] = Buckets(rates.address, rates.address * BURST)
 
-    def enter(self, address: str, device: bytes, *, urgent: bool = False) -> BulkheadPermit | Problem:
+    def enter(
+        self, address: str, device: bytes, *, urgent: bool = False, stream: bool = False
+    ) -> BulkheadPermit | Problem:
         """A place for as long as the request lasts, or why not. Never waits; a refusal takes no token."""
         if self.draining:
             return Problem(Code.DRAINING, "this instance is shutting down", retry_after=TRY_AGAIN)
-        place = self.places.enter(urgent=urgent)
+        place = self._room_for_a_stream() if stream else self.places.enter(urgent=urgent)
+        if place is None and stream:
+            return self.crowded()
         if place is None:
             return Problem(Code.OVERLOADED, "as many requests as can be answered are under way", retry_after=TRY_AGAIN)
         who = (address, device[:DEVICE_BYTES])
         wait = max(self._devices.wait(who), self._addresses.wait(address))
+        if stream:
+            wait = max(wait, self._new_streams.wait(who))
         if wait:
             place.leave()
-            return Problem(Code.RATE_LIMITED, "the device or its address asks too fast", retry_after=wait)
+            again = wait + (self._spread() if stream else 0.0)
+            return Problem(Code.RATE_LIMITED, "the device or its address asks too fast", retry_after=again)
         self._devices.take(who)
         self._addresses.take(address)
+        if stream:
+            self._new_streams.take(who)
         return place
+
+    def crowded(self) -> Problem:
+        """No room for one more stream: each comes again at another moment."""
+        again = TRY_AGAIN + self._spread()
+        return Problem(Code.OVERLOADED, "as many streams as there is room for are open", retry_after=again)
+
+    def _spread(self) -> float:
+        return STREAM_AGAIN * self._lot()
+
+    def _room_for_a_stream(self) -> BulkheadPermit | None:
+        return self.opening.enter() if self.streams.in_use < self.streams.limit else None

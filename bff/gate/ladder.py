@@ -9,6 +9,7 @@ Rungs 7 to 9 hold where a route demands it. The body is read by whoever has a `P
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from bff.facts import RungRefused
@@ -22,6 +23,7 @@ from bff.gate.rungs import Way
 from bff.gate.standing import Ended, TenantStates
 from bff.gate.token import TokenJudge
 from bff.model import Down
+from bff.outside import fraction
 from bff.stores.tier import Standing
 from bff.upstreams.jwks import Keys
 from nurseries import tell, within
@@ -157,7 +159,7 @@ def make_gate(
     """The gate of one process; `owner` holds what it asks for in the background."""
     keys = Keys(upstreams, owner, entropy=outside.entropy)
     return Gate(
-        admission=Admission(settings.rates),
+        admission=Admission(settings.rates, streams=settings.streams, lot=partial(fraction, outside.entropy)),
         front=make_front(settings.public_origin, settings.trusted_proxies),
         keys=keys,
         tokens=TokenJudge(keys, issuer=settings.token_issuer, now=outside.now),
@@ -186,11 +188,12 @@ class Demands:
     """What a route asks of who comes.
 
     `tier` is the session tier (rung 7), `attests` what a second factor must be for (rung 8), `keyed` an idempotency key
-    (rung 9); who is `urgent` is let in while the house is full.
+    (rung 9); who is `urgent` is let in while the house is full. A `stream` has a rule of its own at rung 0.
     """
 
     tier: bool = False
     urgent: bool = False
+    stream: bool = False
     keyed: bool = False
     attests: Attests | None = None
 

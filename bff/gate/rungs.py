@@ -105,7 +105,8 @@ async def admission(way: Way) -> Refused | None:
     """Rung 0: draining, overloaded, or too fast. The place is held in `stay`; nothing is verified, and nobody waits."""
     gate, request = way.gate, way.request
     device = request.first(b"x-device-id") or b""
-    place = gate.admission.enter(gate.front.address(request), device, urgent=way.demands.urgent)
+    demands = way.demands
+    place = gate.admission.enter(gate.front.address(request), device, urgent=demands.urgent, stream=demands.stream)
     if isinstance(place, Problem):
         return Refused(place, place.code.word.lower())
     way.stay.enter_context(place)

@@ -13,9 +13,9 @@ of its own below the deadline, and what is not there in time is done without.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 import trio
@@ -23,13 +23,13 @@ import trio
 from bff.facts import RungRefused, SchemaDrifted
 from bff.gate.bodies import InHandBody, PropertyInScope, SessionBody
 from bff.gate.token import BadToken, Token
-from bff.model import Answer, Claims, DeviceId, Down, OperatorId, SessionId, TenantId
+from bff.model import Answer, Claims, DeviceId, Down, OperatorId, PropertyId, SessionId, TenantId
 from bff.outside import fraction, rfc3339
 from bff.problem import Code, Problem
 from bff.stores.tier import SessionBlob, Standing
-from bff.upstreams.client import Call, Got, Missed, Reason
+from bff.upstreams.client import Call, Got, Journey, Missed, Reason
 from bff.upstreams.services import REFRESH, REVOKE, SIGN_IN
-from bff.wire.trace import ServerTiming
+from bff.wire.trace import ServerTiming, Trace
 from nurseries import Backoff, Full, detached, required, tell, within
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from bff.gate.bodies import RefreshBody, SignInBody
     from bff.gate.ladder import Gate, Knocked, Pass
-    from bff.upstreams.client import Journey, Upstreams
+    from bff.upstreams.client import Upstreams
     from bff.upstreams.schemas.identity import SignedIn
     from bff.upstreams.services import Operation
     from nurseries import Owner
@@ -48,9 +48,13 @@ STEP_SECONDS: Final = 0.2
 AGAIN: Final = 5.0  # seconds after which a desk asks again when iam is down (F-1); its session holds meanwhile
 ENDED_SECONDS: Final = 24 * 3600.0  # how long the tier knows that a session has ended; no access token lives longer
 GRACE: Final = 60.0  # seconds that a blob outlives its access token
+REVOKED_AT_ONCE: Final = 8  # sessions at iam, of those that end together
 INSIST_SECONDS: Final = 60.0  # how long ending a session is tried on behind the answer
 BACKOFF: Final = Backoff(first=0.5, most=10.0)
 LAST_YEAR: Final = 253_402_300_799.0  # 9999-12-31T23:59:59Z in POSIX seconds: no date goes further
+
+
+EndHeard: TypeAlias = "Callable[[TenantId, SessionId], Awaitable[object]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Sessions:
     gate: Gate
     upstreams: Upstreams
     owner: Owner
+    _ears: list[EndHeard] = field(default_factory=list)
 
     async def sign_in(self, who: Knocked, body: SignInBody, journey: Journey) -> Answer | Problem:
         """A new session on `body`'s device for the key that was proved.
@@ -125,12 +130,41 @@ class Sessions:
                 Code.UPSTREAM_UNAVAILABLE, "the session could not be ended", upstream="iam", retry_after=AGAIN
             )
         self.gate.ended.add(claims.tenant, claims.session)
+        for ear in self._ears:
+            with step():
+                await ear(claims.tenant, claims.session)
         if not marked:
             self._insist("revoke in the tier", partial(self._marked, claims.tenant, claims.session))
         if not revoked:
             journey = replace(journey, timing=ServerTiming())
             self._insist("revoke at iam", partial(self._revoked, claims.session, journey))
         return Answer(204, b"")
+
+    def hear_of_ends(self, ear: EndHeard) -> None:
+        """Have `ear` called when somebody signs out: his stream may be anywhere."""
+        self._ears.append(ear)
+
+    def over(self, claims: Claims) -> None:
+        """This desk was told that its session is over: it is, here at once, and in the tier behind that."""
+        self.gate.ended.add(claims.tenant, claims.session)
+        self._insist("revoke in the tier", partial(self._marked, claims.tenant, claims.session))
+
+    def revoke_all(self, tenant: TenantId, sessions: tuple[SessionId, ...]) -> None:
+        """Sessions that were ended in the tier end at iam too, so many at a time, behind the answer."""
+        trace = Trace.parse(None, self.gate.outside.entropy)
+        journey = Journey(trace, ServerTiming(), tenant)
+        left = list(sessions)
+
+        async def one_after_the_other() -> None:
+            while left:
+                with within(INSIST_SECONDS / 10):
+                    await self._revoked(left.pop(), journey)
+
+        for _ in range(min(len(left), REVOKED_AT_ONCE)):
+            try:
+                detached("revoke at iam", self.owner, one_after_the_other, seconds=INSIST_SECONDS)
+            except Full:
+                return
 
     def in_hand(self, who: Pass) -> Answer:
         """The session as its token has it: nobody is asked."""
@@ -190,6 +224,7 @@ class Sessions:
             jkt=who.jkt,
             cursor=cursor,
             expires_at=self.gate.outside.now() + life,
+            properties=tuple(PropertyId(one.id) for one in signed.properties),
         )
         with step():
             await self.gate.tier.keep(blob, life + GRACE)

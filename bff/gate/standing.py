@@ -110,6 +110,11 @@ class TenantStates:
         journey = Journey(trace, ServerTiming(), tenant, claims.operator, claims.properties)
         self._behind("tenant status", partial(self._join, tenant, journey), ASK_SECONDS)
 
+    def told(self, tenant: TenantId, status: TenantStatus) -> None:
+        """An event said so, on whichever instance it was taken in: it counts, and the tier has it already."""
+        known = self._of(tenant)
+        known.status, known.owed, known.doubted = status, None, None
+
     async def ask(self, tenant: TenantId, standing: Standing | Down, journey: Journey, *, seconds: float) -> bool:
         """Whether rung 5 holds, with what tenant-service says within `seconds`, if it does."""
         self.suspended(tenant, standing)

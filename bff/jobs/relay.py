@@ -31,6 +31,7 @@ from bff.facts import LetterBuried, LettersPublished, RelayFailed
 from bff.jobs.asking import in_time
 from bff.jobs.sinks import Delivery, NotNow, Poison
 from bff.model import Down
+from bff.upstreams.pubsub import on_the_wire
 from nurseries import Backoff, tell, within
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ Lane: TypeAlias = tuple[str, str]  # topic, ordering key
 JOB: Final = "relay"
 BATCH: Final = 500  # letters: no more new ones are looked for at once, nor carried together
 IN_HAND: Final = 2 * BATCH  # letters: with so many, a look is only whether this process still leads
-LARGEST: Final = 1 << 20  # bytes of payload carried together, unless a single letter has more
+LARGEST: Final = (
+    1 << 20
+)  # bytes on the wire that go together, unless a single letter has more: a tenth of what is taken
 PLACES: Final = 16  # batches under way at once
 LOOK_EVERY: Final = 1.0  # seconds, where nobody says that there is something
 GATHER: Final = 0.02  # seconds: what is written together is carried together
@@ -339,7 +342,7 @@ def _together(queue: deque[Waiting]) -> tuple[Waiting, ...]:
     batch: list[Waiting] = []
     size = 0
     while queue and len(batch) < BATCH:
-        size += len(queue[0].letter.payload)
+        size += on_the_wire(queue[0].letter)
         if batch and size > LARGEST:
             break
         batch.append(queue.popleft())

@@ -1,18 +1,29 @@
 """Where letters go: whoever can be told one after the other what happened, and says how far it got.
 
-The relay knows nothing of them but this. Pub/Sub is one, for every topic that no other sink has.
+The relay knows nothing of them but this. Pub/Sub is one, for every topic that no other sink has. The desks are another,
+for a topic of their own: what a mutation has to say is a letter to each, so that neither waits for the other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
+import msgspec
+
+from bff.events.event import Said
+from bff.model import Down
+from bff.stores.bus import Posting
 from bff.upstreams.pubsub import Published, Refused, Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bff.events.bus import EventBus
     from bff.stores.outbox import Letter
     from bff.upstreams.pubsub import Publisher
+
+REMEMBER: Final = 3600.0  # seconds in which a letter that comes again is not said again
 
 Word: TypeAlias = Literal["unavailable", "timeout", "refused"]
 
@@ -71,3 +82,30 @@ class ToPubSub:
                 return Delivery(0, Poison(why) if poison else NotNow("refused", why))
             case Unavailable(why, retry_after):
                 return Delivery(0, NotNow("unavailable", why, retry_after or 0.0))
+
+
+_said = msgspec.json.Decoder(Said)
+
+
+class ToDesks:
+    """The bus takes one letter after the other; what it was told of before it does not say again."""
+
+    def __init__(self, bus: EventBus, now: Callable[[], float]) -> None:
+        self._bus = bus
+        self._now = now
+
+    async def deliver(self, letters: tuple[Letter, ...]) -> Delivery:
+        """As `Sink` has it."""
+        postings: list[Posting] = []
+        trouble: Poison | None = None
+        for letter in letters:
+            try:
+                said = _said.decode(letter.payload)
+            except msgspec.MsgspecError as error:
+                trouble = Poison(f"no event: {error}")
+                break
+            postings.append(Posting(said.tenant_id, letter.message_id, letter.payload, self._now(), REMEMBER))
+        answer = await self._bus.post(postings) if postings else ()
+        if isinstance(answer, Down):
+            return Delivery(0, NotNow("unavailable", answer.why))
+        return Delivery(len(postings), trouble)

@@ -6,7 +6,6 @@ Its own views are text, and so is why they refuse. What is mounted speaks JSON, 
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -15,7 +14,7 @@ import trio
 
 from bff.model import Answer
 from bff.problem import Problem, render
-from bff.wire.asgi import ClientLeft, Receive, Request, Scope, Send, request_of, send
+from bff.wire.asgi import ClientLeft, Receive, Request, Scope, Send, bears, request_of, send
 from nurseries import within
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 TEXT: Final = "text/plain; charset=utf-8"
 SECONDS: Final = 5.0  # for sending an answer
+OWN_BEARER: Final = frozenset({"/internal/events"})  # its bearer is the platform's, and not the ops token
 MOUNTED_SECONDS: Final = 4.0  # for making one, where that may wait: less than a supervisor waits for a worker
 
 Mounted: TypeAlias = "Callable[[Request, Receive], Awaitable[Answer | Problem]]"
@@ -34,7 +34,8 @@ Mounted: TypeAlias = "Callable[[Request, Receive], Awaitable[Answer | Problem]]"
 class Ops:
     """What the listener shows. `metrics` gives the exposition and its content type, `tasks` the live nursery tree.
 
-    `mounted` has who answers for a path, and for all below it; each has a deadline above it.
+    `mounted` has who answers for a path, and for all below it; each has a deadline above it. Those of `OWN_BEARER` ask
+    for a token of their own.
     """
 
     outside: Outside
@@ -56,7 +57,7 @@ class Ops:
         await trio.lowlevel.checkpoint()
 
     async def _answer(self, request: Request, receive: Receive, request_id: str) -> Answer:
-        if self.token is not None and not bears(request, self.token):
+        if self.token is not None and request.path not in OWN_BEARER and not bears(request, self.token):
             return Answer(401, b"the ops token is needed\n", TEXT, (("www-authenticate", "Bearer"),))
         below = next((path for path in self.mounted if f"{request.path}/".startswith(f"{path}/")), None)
         if below is None:
@@ -88,9 +89,3 @@ class Ops:
 
     def _tasks(self) -> Answer:
         return Answer(200, self.tasks().encode(), TEXT)
-
-
-def bears(request: Request, token: Secret) -> bool:
-    """Whether the request shows `token` as its bearer; compared in constant time."""
-    scheme, _, given = (request.first(b"authorization") or b"").partition(b" ")
-    return scheme.lower() == b"bearer" and hmac.compare_digest(given, token.value.encode())

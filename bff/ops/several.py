@@ -20,11 +20,11 @@ import httpx
 import trio
 
 from bff.model import Answer
-from bff.ops.listener import SECONDS, TEXT, bears
+from bff.ops.listener import OWN_BEARER, SECONDS, TEXT
 from bff.ops.readiness import NOT_ASKED
 from bff.outside import rfc3339
 from bff.problem import Problem, render
-from bff.wire.asgi import ClientLeft, Receive, Request, Scope, Send, read_body, request_of, send
+from bff.wire.asgi import ClientLeft, Receive, Request, Scope, Send, bears, read_body, request_of, send
 from nurseries import described, task_tree, within
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ END: Final = "# EOF"
 ASKED_WITHIN: Final = 1.0  # seconds; they are asked at once, so one that is frozen costs no more than that
 PASSED_ON_WITHIN: Final = 5.0
 WORST_LAST: Final = ("up", "degraded", "down")
-OWN_BEARER: Final = frozenset({"/internal/events"})  # its bearer is the platform's, and not the ops token
 
 # What belongs to one connection (RFC 9110, 7.6.1), and what each side says itself.
 HOP: Final = frozenset(

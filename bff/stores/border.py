@@ -119,6 +119,10 @@ class Border:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + ENDS_WITHIN):
                 await ended.wait()
 
+    def soon(self, work: Callable[[], object]) -> None:
+        """Have it done on the asyncio side, in its next turn."""
+        self._loop.call_soon(work)
+
     def future(self) -> asyncio.Future[None]:
         """Something for the asyncio side to await and for either side to set."""
         made: asyncio.Future[None] = self._loop.create_future()
@@ -181,7 +185,14 @@ class Border:
 
 
 def _heard(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio has to say to nobody in particular.
+
+    That a connection failed which nobody waits for any more is foreseen: asyncpg lets go of attempts whose caller has
+    left, and asyncio says so whenever it collects them.
+    """
     error = context.get("exception")
+    if isinstance(error, OSError) and isinstance(context.get("future"), asyncio.Future):
+        return
     tell(Surprised("asyncio", described(error) if error is not None else str(context.get("message"))))
 
 

@@ -111,6 +111,8 @@ class Line:
         self._held = 0
         self._sent: list[Place] = []
         self._idle: asyncio.Future[None] | None = None
+        self._patience: asyncio.Timeout | None = None  # of the batch that is under way
+        self._given_up = False
         self._down: Down | None = None
         self._told: bool | None = None
 
@@ -134,6 +136,16 @@ class Line:
         await trio.lowlevel.wait_task_rescheduled(place.leave)
         return place.answer
 
+    def hang_up(self) -> None:
+        """Give up the connection, however well it looks. Whoever waits for a reply of it is told `Down`."""
+        self._given_up = True
+        self._border.soon(self._give_up)
+
+    def _give_up(self) -> None:
+        """On the asyncio side. A line that nobody asks anything of gives up with the next batch."""
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time())
+
     def _crowded(self, size: int) -> Down | None:
         return None if len(self._waiting) < WAITING and self._held + size <= HELD else CROWDED
 
@@ -143,6 +155,7 @@ class Line:
         try:
             while True:
                 connection = self._made()
+                self._given_up = False
                 try:
                     await self._greet(connection)
                     self.connections += 1
@@ -197,7 +210,7 @@ class Line:
         """Send it and give everybody their replies. Raises `TimeoutError`, or `Broken`."""
         self._sent = batch
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(0 if self._given_up else PATIENCE) as self._patience:
                 await connection.send_packed_command([place.packed for place in batch], check_health=False)
                 for place in batch:
                     place.end(await _replies(connection, place.expects))
@@ -207,6 +220,8 @@ class Line:
         except Exception as error:
             self._again(batch)
             raise Broken from error
+        finally:
+            self._patience = None
         self._sent = []
 
     def _again(self, batch: list[Place]) -> None:

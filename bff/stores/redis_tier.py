@@ -3,6 +3,7 @@
     p:HASH                       a proof by its key's thumbprint and its jti: the nonce it came with
     TENANT|session|SESSION       the blob, as JSON (each part with its length, as `CacheKey` writes it)
     TENANT|revoked|SESSION       there while the session is revoked: it outranks a blob that is written again
+    TENANT|sessions              the sessions that have blobs, by when they end: for ending many of them in one step
     TENANT|status                active or suspended, the last known
 
 All but a proof's key begin with their tenant (F-30). A proof belongs to no tenant: it may come before there is one, at
@@ -29,13 +30,16 @@ from bff.stores.tier import Presented, SessionBlob, Standing, TenantStatus
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bff.model import Jkt
+    from bff.model import DeviceId, Jkt, OperatorId, PropertyId
     from bff.stores.border import Border
     from bff.stores.redis_line import Line
 
 STORE: Final = "redis-session"
 PRESENT: Final = (resources.files("bff.stores") / "lua" / "present.lua").read_text(encoding="utf-8")
 PRESENT_SHA: Final = hashlib.sha1(PRESENT.encode(), usedforsecurity=False).hexdigest()
+LOG_OUT: Final = (resources.files("bff.stores") / "lua" / "log_out.lua").read_text(encoding="utf-8")
+LOG_OUT_SHA: Final = hashlib.sha1(LOG_OUT.encode(), usedforsecurity=False).hexdigest()
+LISTED_SECONDS: Final = 2 * 86_400  # more than a session's blob is kept
 STATUSES: Final[dict[bytes | None, TenantStatus]] = {b"active": "active", b"suspended": "suspended"}
 
 _blobs = msgspec.json.Decoder(SessionBlob)
@@ -68,13 +72,35 @@ class RedisTier:
 
     async def keep(self, blob: SessionBlob, ttl: float) -> Down | None:
         """Write the blob of a session for `ttl` seconds."""
-        key = _key(blob.tenant, "session", blob.session)
-        return await self._done(("SET", key, msgspec.json.encode(blob), "PX", _ms(ttl)))
+        key, listed = _key(blob.tenant, "session", blob.session), _key(blob.tenant, "sessions")
+        ends = math.ceil(blob.expires_at)
+        return await self._done(
+            ("SET", key, msgspec.json.encode(blob), "PX", _ms(ttl)),
+            ("ZADD", listed, ends, _utf8(blob.session)),
+            ("ZREMRANGEBYSCORE", listed, "-inf", ends - 2 * math.ceil(ttl)),  # before now, by as much as one lives
+            ("EXPIRE", listed, LISTED_SECONDS),
+        )
 
     async def revoke(self, tenant: TenantId, session: SessionId, ttl: float) -> Down | None:
         """Mark, then drop: whoever looks between the two sees a revoked session."""
         mark: Call = ("SET", _key(tenant, "revoked", session), b"1", "PX", _ms(ttl))
         return await self._done(mark, ("DEL", _key(tenant, "session", session)))
+
+    async def log_out(
+        self,
+        tenant: TenantId,
+        *,
+        operator: OperatorId | None = None,
+        device: DeviceId | None = None,
+        property: PropertyId | None = None,
+        ttl: float,
+    ) -> tuple[SessionId, ...] | Down:
+        """End every session that all ids given match, in one script."""
+        ids = (operator or "", device or "", property or "")
+        begin = [_key(tenant, kind) + b"|" for kind in ("session", "revoked")]
+        call: Call = ("EVALSHA", LOG_OUT_SHA, 1, _key(tenant, "sessions"), _ms(ttl), *begin, *map(_utf8, ids))
+        answer = await self._line.ask(call)
+        return answer if isinstance(answer, Down) else tuple(SessionId(_text(session)) for session in answer[0])
 
     async def set_tenant_status(self, tenant: TenantId, status: TenantStatus) -> Down | None:
         """Keep it until it is known to be another: there are as many as there are tenants."""
@@ -91,7 +117,15 @@ class RedisTier:
 
 def _key(tenant: TenantId, kind: str, session: SessionId | None = None) -> bytes:
     key = CacheKey(tenant, kind, () if session is None else (session,))
-    return key.text().encode("utf-8", "surrogatepass")  # JSON can say half a character, and it is a key like any other
+    return _utf8(key.text())
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # JSON can say half a character, and it is a key like any other
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogatepass")
 
 
 def _proof_key(jkt: Jkt, jti: str) -> bytes:
@@ -119,5 +153,5 @@ def _blob(raw: bytes | None, tenant: TenantId | None, session: SessionId | None)
 @asynccontextmanager
 async def open_tier(border: Border, url: str) -> AsyncIterator[RedisTier]:
     """The tier at `url`, whether it is there or not. Raises `ValueError` for a URL that cannot be used."""
-    async with open_line(border, STORE, url, [PRESENT]) as line:
+    async with open_line(border, STORE, url, [PRESENT, LOG_OUT]) as line:
         yield RedisTier(line)

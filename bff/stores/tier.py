@@ -10,14 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from bff.model import DeviceId, Down, Jkt, OperatorId, SessionId, TenantId
+from bff.model import DeviceId, Down, Jkt, OperatorId, PropertyId, SessionId, TenantId
 
 TenantStatus = Literal["active", "suspended"]
 
 
 @dataclass(frozen=True, slots=True)
 class SessionBlob:
-    """What is kept of a session. `cursor` is the device's sync cursor; `expires_at` POSIX seconds."""
+    """What is kept of a session. `cursor` is the device's sync cursor; `expires_at` POSIX seconds.
+
+    `properties` are those of its scope.
+    """
 
     tenant: TenantId
     operator: OperatorId
@@ -26,6 +29,7 @@ class SessionBlob:
     jkt: Jkt
     cursor: str | None
     expires_at: float
+    properties: tuple[PropertyId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,21 @@ class SessionTier(Protocol):
 
     async def revoke(self, tenant: TenantId, session: SessionId, ttl: float) -> Down | None:
         """Mark a session revoked for `ttl` seconds, and drop its blob."""
+        ...
+
+    async def log_out(
+        self,
+        tenant: TenantId,
+        *,
+        operator: OperatorId | None = None,
+        device: DeviceId | None = None,
+        property: PropertyId | None = None,
+        ttl: float,
+    ) -> tuple[SessionId, ...] | Down:
+        """End every session kept of that tenant which all ids given match, as `revoke` does, in one step (F-31).
+
+        Gives which they were.
+        """
         ...
 
     async def set_tenant_status(self, tenant: TenantId, status: TenantStatus) -> Down | None:

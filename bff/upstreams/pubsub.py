@@ -1,13 +1,18 @@
 """Publishing to Pub/Sub by its REST API (projects.topics.publish), and what it says to that, told apart.
 
     200                     published: as many ids as there were messages, else nobody knows what was taken
-    400                     poison: one of the messages at least is over a limit, and all of them were refused with it
+    400, 413                poison: one of the messages at least is over a limit, and all of them were refused with it
     401, 403, 404           a right or a topic is missing: no message is to blame, and the next try hears the same
+    400 as a precondition   something of the topic is not as it should be (`FAILED_PRECONDITION`): as those
     429                     a quota: later, when it says so
     all else, or nothing    not available: later
 
 A request is taken or refused as a whole, and all its messages have one ordering key. A message that is published twice
 is there twice: subscribers go by the attribute `messageId`, which stays the same.
+
+What is over `LARGEST_REQUEST` is not even sent. Google counts a request's messages, up to 10 MB, and the bytes of its
+body, up to 10 MiB (https://cloud.google.com/pubsub/quotas); the bytes here are those of the body, base64 and all, and
+the limit is the lower one.
 
 On Google's own machines a request carries the token of the service account, asked of the metadata server at
 `BFF_PUBSUB_TOKEN_URL` and kept until shortly before it ends. Elsewhere there is none.
@@ -38,6 +43,8 @@ if TYPE_CHECKING:
 SERVICE, OPERATION = "pubsub", "publish"
 RENEW_BEFORE: Final = 60.0  # seconds before a token ends
 JSON: Final = (b"content-type", b"application/json")
+LARGEST_REQUEST: Final = 10_000_000  # bytes of a body
+AROUND: Final = len(b'{"messages":[]}')
 
 
 class Letter(Protocol):
@@ -89,6 +96,7 @@ class _Detail(msgspec.Struct, frozen=True, rename="camel"):
 
 class _Error(msgspec.Struct, frozen=True):
     message: str = ""
+    status: str = ""
     details: tuple[_Detail, ...] = ()
 
 
@@ -154,11 +162,16 @@ class Publisher:
         return said
 
     async def _asked(self, topic: str, letters: Sequence[Letter]) -> Said:
+        size = AROUND + sum(map(on_the_wire, letters))
+        if size > LARGEST_REQUEST:
+            await trio.lowlevel.checkpoint()
+            what = "a message that takes" if len(letters) == 1 else f"{len(letters)} messages that take"
+            return Refused(f"{what} {size} bytes to publish: a request has {LARGEST_REQUEST} at most", poison=True)
         headers: Headers = (JSON,)
         if self._tokens is not None and (token := await self._tokens.token()) is not None:
             headers += ((b"authorization", b"Bearer " + token.encode("ascii", "replace")),)
         target = f"/v1/projects/{quote(self._project, safe='')}/topics/{quote(topic, safe='')}:publish".encode()
-        body = msgspec.json.encode({"messages": [_message(letter) for letter in letters]})
+        body = msgspec.json.encode({"messages": [_message(letter, letter.payload) for letter in letters]})
         try:
             reply = await self._pool.fetch(Prepared(self._origin, b"POST", target, headers, body))
         except (httpx.TransportError, httpx.DecodingError) as error:
@@ -166,9 +179,14 @@ class Publisher:
         return _judged(reply, len(letters))
 
 
-def _message(letter: Letter) -> dict[str, object]:
+def on_the_wire(letter: Letter) -> int:
+    """Bytes that `letter` adds to the body of a request, with the comma after it."""
+    return len(msgspec.json.encode(_message(letter, b""))) + 4 * -(-len(letter.payload) // 3) + 1
+
+
+def _message(letter: Letter, payload: bytes) -> dict[str, object]:
     return {
-        "data": b64encode(letter.payload).decode("ascii"),
+        "data": b64encode(payload).decode("ascii"),
         "attributes": {"messageId": letter.message_id, "type": letter.kind},
         "orderingKey": letter.ordering_key,
     }
@@ -178,8 +196,9 @@ def _judged(reply: Reply, expected: int) -> Said:
     if reply.status == 200:
         return _taken(reply.body, expected)
     error = _error(reply.body)
-    if reply.status == 400:
-        return Refused(error.message or "status 400", poison=True)
+    if reply.status in {400, 413}:
+        said = error.message or f"status {reply.status}"
+        return Refused(said, poison=error.status != "FAILED_PRECONDITION")
     if reply.status in {401, 403, 404}:
         return Refused(f"status {reply.status}", poison=False)
     return Unavailable(f"status {reply.status}", _delay(error))

@@ -1,7 +1,7 @@
 """What the house sees of HTTP: a frozen view of a request's head, a bounded read of its body, and the only place that
 sends ASGI messages.
 
-    scope -> request_of() -> Request ... read_body() -> bytes | Problem ... send(Answer)
+    scope -> request_of() -> Request ... read_body() -> bytes | Problem ... send(Answer) | send_pieces(Streamed)
 
 A body is read late (after the gate) and at most once. It is measured as it comes and never inflated: a coded body is
 refused (415), since a kilobyte of zeros can become a gigabyte.
@@ -9,6 +9,7 @@ refused (415), since a kilobyte of zeros can become a gigabyte.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,8 @@ from bff.problem import Code, Problem
 from nurseries import reserve
 
 if TYPE_CHECKING:
-    from bff.model import Answer, Headers
+    from bff.config import Secret
+    from bff.model import Answer, Headers, Streamed
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -33,6 +35,8 @@ _ALWAYS: Final = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 )
+# Between us and a desk nobody may wait for more of it before he hands it on.
+_UNBUFFERED: Final = ((b"x-accel-buffering", b"no"),)
 
 
 class ClientLeft(OSError):
@@ -95,6 +99,12 @@ def request_of(scope: Scope) -> Request:
     )
 
 
+def bears(request: Request, token: Secret) -> bool:
+    """Whether the request shows `token` as its bearer; compared in constant time."""
+    scheme, _, given = (request.first(b"authorization") or b"").partition(b" ")
+    return scheme.lower() == b"bearer" and hmac.compare_digest(given, token.value.encode())
+
+
 async def read_body(
     receive: Receive, limit: int = BODY_LIMIT, *, request: Request | None = None, spare: float = 0.05
 ) -> bytes | Problem:
@@ -146,15 +156,60 @@ async def send(out: Send, answer: Answer, request_id: str, extra: Headers = ()) 
 
     Raises `ClientLeft` when nobody is there any more.
     """
+    headers = _head(answer, request_id, extra)
+    if answer.status in {204, 304}:  # RFC 9110, 8.6: no length, nothing to type
+        headers.pop(0)
+    else:
+        headers.insert(1, (b"content-length", b"%d" % len(answer.body)))
+    await out({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await out({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+async def send_pieces(out: Send, receive: Receive, answer: Streamed, request_id: str, extra: Headers = ()) -> None:
+    """Have `answer` said piece by piece, and the body ended when it is through. What comes before that is `send`'s.
+
+    Each write has the edge's own bound. Raises `ClientLeft` when the peer leaves, or a write was given up, in the
+    middle of one, and whatever else `answer.run` raises: then the body is not ended, and the peer sees that it was cut.
+    """
+    headers = [*_head(answer, request_id, extra), *_UNBUFFERED]
+    await out({"type": "http.response.start", "status": answer.status, "headers": headers})
+    pieces = _Pieces(out, receive)
+    await answer.run(pieces)
+    if not pieces.whole:  # nobody knows how much of it is on its way: whatever follows would be read as the rest
+        raise ClientLeft("a piece was cut")
+    await out({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _Pieces:
+    """`bff.model.Pieces` over ASGI. `whole` while no write was begun and not ended."""
+
+    __slots__ = ("_out", "_receive", "whole")
+
+    def __init__(self, out: Send, receive: Receive) -> None:
+        self._out = out
+        self._receive = receive
+        self.whole = True
+
+    async def write(self, data: bytes) -> None:
+        if not self.whole:
+            raise ClientLeft("a piece was cut")
+        self.whole = False
+        await self._out({"type": "http.response.body", "body": data, "more_body": True})
+        self.whole = True
+
+    async def departed(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass  # a body that nobody asked for
+
+
+def _head(answer: Answer | Streamed, request_id: str, extra: Headers) -> list[tuple[bytes, bytes]]:
+    """What every answer says; its type first."""
     headers = [
         (b"content-type", answer.content_type.encode("latin-1")),
-        (b"content-length", b"%d" % len(answer.body)),
         (b"x-request-id", request_id.encode("latin-1")),
         *_ALWAYS,
     ]
-    for name, value in (*answer.headers, *extra):
-        headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
-    if answer.status in {204, 304}:  # RFC 9110, 8.6: no length, nothing to type
-        del headers[:2]
-    await out({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await out({"type": "http.response.body", "body": answer.body, "more_body": False})
+    headers.extend(
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (*answer.headers, *extra)
+    )
+    return headers

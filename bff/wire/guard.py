@@ -9,6 +9,8 @@ Hypercorn keeps the frames, the priorities and the windows of what we send. What
     streams opened and reset       their apps still count; many more resets than answers end it all (CVE-2023-44487)
     slow heads                     a header block, CONTINUATION frames included, has head_seconds
     peers that do not read         a write, and an answer waiting for a window, have write_seconds
+    windows that stay shut         it lets a writer on whenever it looks at his buffer, be that ever so full: a stream
+                                   of events grew without end; here he waits till there is room
     shutdown                       GOAWAY once nothing is under way, new streams refused as repeatable (RFC 9113, 8.7)
 
 The GOAWAY waits for the last stream because clients built on h2 (httpx) take nothing more once they have seen one.
@@ -28,7 +30,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Updated
 from hypercorn.protocol import events
-from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
+from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BUFFER_LOW_WATER, BufferCompleteError, H2Protocol, StreamBuffer
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -60,6 +62,28 @@ def _configured(limits: Limits) -> Config:
     config.h2_max_header_list_size = limits.head_bytes
     config.keep_alive_max_requests = 2**62
     return config
+
+
+class _Buffer(StreamBuffer):
+    """What of an answer waits for a window: above the high water its one writer waits, till the low one is reached."""
+
+    async def push(self, data: bytes) -> None:
+        if self._complete:
+            raise BufferCompleteError
+        self.buffer.extend(data)
+        await self._is_empty.clear()
+        if len(self.buffer) >= BUFFER_HIGH_WATER:
+            await self._paused.clear()
+            await self._paused.wait()
+
+    async def pop(self, max_length: int) -> bytes:
+        data = bytes(self.buffer[:max_length])
+        del self.buffer[:max_length]
+        if len(self.buffer) < BUFFER_LOW_WATER:
+            await self._paused.set()
+        if not self.buffer:
+            await self._is_empty.set()
+        return data
 
 
 class Guarded(H2Protocol):
@@ -145,7 +169,7 @@ class Guarded(H2Protocol):
             return
         exchange = Exchange(self, self._room, number, {**self._where, **head})
         self.streams[number] = cast("Any", exchange)
-        self.stream_buffers[number] = StreamBuffer(self.context.event_class)
+        self.stream_buffers[number] = _Buffer(self.context.event_class)
         self.priority.insert_stream(number)
         self.priority.block(number)
         await self.send(Updated(idle=False))

@@ -36,7 +36,7 @@ class Limits:
     write_seconds: float = 20.0
     linger_seconds: float = 1.0
     pipelined_bytes: int = 65_536
-    connections: int = 4_096
+    connections: int = 16_384  # of which streams take no more than `BFF_STREAMS`
     streams: int = 100
 
 

@@ -61,6 +61,7 @@ LEAST_SECONDS: Final = 0.02  # with less than this left nothing is sent: it coul
 BUSY: Final = Backoff(first=0.02, most=0.25)  # while another instance is at the same aggregate
 INSIST: Final = Backoff(first=0.1, most=2.0)
 DOMAIN_EVENTS: Final = "bff-domain-events"
+DESKS: Final = "bff-desks"  # the topic of what goes to the desks' own bus, and never to Pub/Sub
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +247,7 @@ class Mutations:
             state=conclusion.state,
             answer=kept(conclusion.reply, work.request_id) if settled else None,
             trail=(locks.outcome(action, work.id, work.request, now, conclusion),) if audited else (),
-            letters=(_letter(work, conclusion),) if conclusion.outcome == "success" else (),
+            letters=_letters(work, conclusion) if conclusion.outcome == "success" else (),
             mirror=_mirror(work, conclusion, now) if action.mirrored and conclusion.outcome == "success" else None,
         )
 
@@ -302,8 +303,11 @@ def _still_waiting() -> Problem:
     return Problem(Code.UPSTREAM_TIMEOUT, "it still waited for what came before it", retry_after=TRY_AGAIN)
 
 
-def _letter(work: Work, conclusion: Conclusion) -> Letter:
-    """What the other desks of its property must hear, under an id that a second record of it would have too."""
+def _letters(work: Work, conclusion: Conclusion) -> tuple[Letter, ...]:
+    """What the other desks of its property must hear, and the platform, under ids that a second record would have too.
+
+    To each a letter of its own: neither waits for what is wrong with the other's way.
+    """
     tenant, aggregate = work.id.tenant, work.aggregates[0]
     property_id = getattr(conclusion.value, "property_id", None)
     said = {
@@ -314,9 +318,14 @@ def _letter(work: Work, conclusion: Conclusion) -> Letter:
         "exceptDeviceId": work.request.device,
         "data": {"action": work.action.name, "changed": list(work.aggregates)},
     }
-    named = msgspec.json.encode([tenant, work.id.operator, work.id.key, work.action.event])
-    message_id = hashlib.sha256(named).hexdigest()[:40]
-    return Letter(DOMAIN_EVENTS, f"{tenant}/{aggregate}", work.action.event, msgspec.json.encode(said), message_id)
+    payload = msgspec.json.encode(said)
+
+    def letter(topic: str, *names: str) -> Letter:
+        named = msgspec.json.encode([tenant, work.id.operator, work.id.key, work.action.event, *names])
+        message_id = hashlib.sha256(named).hexdigest()[:40]
+        return Letter(topic, f"{tenant}/{aggregate}", work.action.event, payload, message_id)
+
+    return (letter(DOMAIN_EVENTS), letter(DESKS, DESKS))
 
 
 def _mirror(work: Work, conclusion: Conclusion, now: float) -> Mirror:

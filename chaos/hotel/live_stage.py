@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import trio
 
+from bff.config import AUDIT_KEY
 from bff.outside import real
 from bff.stores.border import open_border
 from bff.stores.postgres import open_ledger
@@ -23,6 +24,7 @@ from chaos.hotel.asking import a_client, asked
 from chaos.hotel.children import Server
 from chaos.hotel.fleet.desk import Desk, Operator
 from chaos.hotel.ready import running
+from chaos.hotel.signing import setting_of
 from chaos.hotel.stage import parted, reaching, sum_of
 from chaos.live.hatch import tell_hatch
 from chaos.live.ports import LOOPBACK, hold, number
@@ -80,12 +82,20 @@ class LiveStage:
     async def _begun(self) -> tuple[str, str]:
         """One more server on the same stores, as it would be started on another machine."""
         edge, ops = (self._parts.enter_context(hold()) for _ in range(2))
-        told = {**_same_stores(self._ready), **_at(number(edge), number(ops))}
+        told = {**_same_stores(self._ready), **self._same_key(), **_at(number(edge), number(ops))}
         server = Server(told, self._data / "logs" / f"server-{len(self._servers) + 1}.log", self._warn)
         self._parts.callback(server.stop)
         server.begin()
         line = await server.ready()
         return line.edge, line.ops
+
+    def _same_key(self) -> dict[str, str]:
+        """What its own server signs with: whichever server leads, one key checks the trail."""
+        setting = setting_of(self._ready.audit_public_key, self._data, os.environ)
+        if setting is None:
+            self._warn(f"the servers begun here sign nothing: set {AUDIT_KEY} as it was set for `bff up`")
+            return {}
+        return {AUDIT_KEY: setting}
 
     async def desk(self, name: str, *, server: int = 0) -> Desk:
         client = a_client()

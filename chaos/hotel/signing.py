@@ -6,6 +6,7 @@ should still be this house's.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -47,6 +48,19 @@ def signing(folder: Folder, env: Mapping[str, str]) -> Signing:
         raise LiveError(why) from None
     assert seed is not None, "it is set"
     return Signing(setting, words(private_key(seed).public_key()))
+
+
+def setting_of(public: str, data: Path, env: Mapping[str, str]) -> str | None:
+    """What a server is told so that it signs what `public` checks: the key in `env`, or the folder's own.
+
+    None where it is neither: `bff up` was given one that is not known here.
+    """
+    for setting in (env.get(AUDIT_KEY, ""), str((data / FILE).absolute())):
+        with suppress(BadSetting):
+            seed = audit_key({AUDIT_KEY: setting})
+            if seed is not None and words(private_key(seed).public_key()) == public:
+                return setting
+    return None
 
 
 def _made(path: Path) -> Path:

@@ -64,7 +64,8 @@ Now: TypeAlias = "Callable[[], float]"
 MORNING: Final = 1_439_622_000.0  # 2015-08-15T07:00:00Z: the estate's business day has begun, in POSIX seconds
 BUGS: Final = (AppFailed, Surprised, OwnedTaskFailed)  # what only a mistake of ours can cause
 TOKEN_SECONDS: Final = 900
-NO_RATES: Final = Rates(requests=0.0, address=0.0, passwords=0.0, codes=0.0)
+INTERNAL_TOKEN: Final = "internal"  # noqa: S105 -- of a world without walls
+NO_RATES: Final = Rates(requests=0.0, address=0.0, streams=0.0, passwords=0.0, codes=0.0)
 SETTLE_SECONDS: Final = 5.0  # the longest that anything of a request may go on once it is answered
 LOOK_SECONDS: Final = 0.01  # between two looks whether it does
 
@@ -120,7 +121,7 @@ class World:
         chance = entropy(self.seed, "server", name, life)
         outside = Outside(self.now, chance, connect or self.network.host(name).connect)
         session = self.stores.ledger.session()
-        stores = Stores(self.stores.tier, self.stores.cache, session)
+        stores = Stores(self.stores.tier, self.stores.cache, session, self.stores.tier.bus)
         run = partial(run_instance, name, self._told, outside, stores, self.network, ended=session.close)
         server: Instance = await self._nursery.start(run)
         self.servers[name] = server
@@ -284,4 +285,5 @@ def _settings(estate: Estate, rates: Rates) -> Settings:
         token_issuer=ISSUER,
         rates=rates,
         pubsub=estate.doors["pubsub"].url,
+        internal_token=Secret(INTERNAL_TOKEN),
     )

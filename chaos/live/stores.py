@@ -1,7 +1,7 @@
 """PostgreSQL and two Redis on this machine, in one data folder, real, and gone when this process is gone.
 
     data/postgres/       made once, then kept: what was committed is there at the next start
-    data/redis-session/  append-only file: a kill loses nothing that was acknowledged a second ago
+    data/redis-session/  append-only file: a kill loses nothing that was acknowledged
     data/redis-cache/    the same, bounded, oldest out first
 
 The folder itself is `folder.py`'s. Everything listens on 127.0.0.1 at a free port, never on a Unix socket: those fail

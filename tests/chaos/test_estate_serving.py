@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.hotel.estate.faults import drifted
+from chaos.hotel.estate.pubsub import LARGEST_BODY, PubSub
 from chaos.hotel.estate.service import Operation, Reply, Service
 from chaos.hotel.estate.serving import Door
 from chaos.hotel.estate.sockets import Tcp, broken
@@ -373,7 +374,7 @@ async def test_two_requests_at_once_are_answered_in_turn(autojump_clock, door):
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",  # a TLS hello
         b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 201 + b"\r\n",
-        b"POST / HTTP/1.1\r\ncontent-length: 1048577\r\n\r\n" + b"x" * 1_048_577,
+        b"POST / HTTP/1.1\r\ncontent-length: 4194305\r\n\r\n" + b"x" * 4_194_305,
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )
@@ -384,6 +385,30 @@ async def test_what_is_no_request_is_refused_and_the_next_connection_served(auto
     got = await rest(stream)
     assert got.startswith(b"HTTP/1.1 400")
     assert json_of(await ask(await door.connect())) == ANSWER
+
+
+async def test_who_sends_more_than_a_service_takes_is_told_so_and_the_connection_goes_on(autojump_clock, door):
+    stream = await door.connect()
+    for size, status in ((1 << 20, b"201"), ((1 << 20) + 1, b"413"), (2, b"201")):
+        got = await ask(stream, "/folios/f1/charges", "POST", body=b"7".ljust(size))
+        assert got.startswith(b"HTTP/1.1 " + status)
+        assert status == b"201" or json_of(got)["code"] == "TOO_LONG"
+    assert door.service.counts["charge"].shown() == {"calls": 3, "distinctKeys": 0, "effects": 2}
+
+
+async def test_pubsub_takes_ten_mebibytes_and_says_what_google_says_of_more(autojump_clock, nursery):
+    network, topics = Network(), PubSub(trio.current_time)
+    Door(Service("pubsub", topics.operations(), tenants=()), network.listen, nursery, host="pubsub", port=80)
+    stream = await network.connect("pubsub", 80, None)
+    answers = []
+    for size in (LARGEST_BODY, LARGEST_BODY + 1):
+        body = b'{"messages": [{"data": "%b"}]}' % (b"QUJD" * 2_500_000)
+        path = "/v1/projects/melmastoon/topics/bff-domain-events:publish"
+        answers.append(await ask(stream, path, "POST", body=body.ljust(size)))
+    assert json_of(answers[0]) == {"messageIds": ["1"]}
+    assert answers[1].startswith(b"HTTP/1.1 400")
+    error = {"code": 400, "message": "Request payload size exceeds the limit: 10485760 bytes."}
+    assert json_of(answers[1]) == {"error": error | {"status": "INVALID_ARGUMENT"}}
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ class World:
             **env,
         }
         self.outside = Outside(now=self.now, entropy=self.entropy, connect=network.connect)
-        stores = Stores(self.tier, self.cache, self.ledger.session())
+        stores = Stores(self.tier, self.cache, self.ledger.session(), self.tier.bus)
         self.owner = owner
         self.house = compose(settings(told, SERVICES), self.outside, stores, owner)
         self.gate = self.house.gate

@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bff.config import Rates
-from bff.gate.admission import DEVICE_BYTES, Admission, Buckets
+from bff.gate.admission import DEVICE_BYTES, OPENING, STREAM_AGAIN, TRY_AGAIN, Admission, Buckets
 from nurseries import BulkheadPermit
 
 HERE = "192.0.2.1"
 
 
-def codes(admission, *, address=HERE, device=b"desk-1", times=1):
+def codes(admission, *, address=HERE, device=b"desk-1", times=1, stream=False):
     """What is answered to so many requests in one moment, each leaving at once."""
     said = []
     for _ in range(times):
-        place = admission.enter(address, device)
+        place = admission.enter(address, device, stream=stream)
         if isinstance(place, BulkheadPermit):
             place.leave()
             said.append("in")
@@ -204,3 +204,68 @@ async def test_who_leaves_lets_nobody_in_and_says_so_first(autojump_clock):
     refused = admission.enter(HERE, b"", urgent=True)
     assert (refused.code.word, refused.status, refused.code.retryable) == ("DRAINING", 503, True)
     assert refused.retry_after
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_device_opens_five_streams_at_once_and_then_one_a_second(autojump_clock):
+    admission = Admission(Rates())
+    assert codes(admission, stream=True, times=6) == ["in"] * 5 + ["RATE_LIMITED"]
+    assert codes(admission) == ["in"]  # and asks for everything else as it likes
+    assert codes(admission, device=b"desk-2", stream=True) == ["in"]
+    refused = admission.enter(HERE, b"desk-1", stream=True)
+    assert refused.retry_after == pytest.approx(1.0)
+    await trio.sleep(refused.retry_after)
+    assert codes(admission, stream=True, times=2) == ["in", "RATE_LIMITED"]
+
+
+async def test_streams_have_no_rate_where_it_is_off(autojump_clock):
+    assert codes(Admission(Rates(requests=0.0, streams=0.0)), stream=True, times=1_000) == ["in"] * 1_000
+
+
+async def test_a_storm_of_streams_takes_no_place_from_anybody_else_f26(autojump_clock):
+    admission = Admission(Rates(), in_flight=1, kept=0)
+    held = [admission.enter(HERE, b"%d" % number, stream=True) for number in range(OPENING)]
+    assert all(isinstance(place, BulkheadPermit) for place in held)
+    assert codes(admission, device=b"one more", stream=True) == ["OVERLOADED"]
+    assert codes(admission) == ["in"]
+    held.pop().leave()
+    assert codes(admission, device=b"one more", stream=True) == ["in"]
+
+
+async def test_a_full_house_still_opens_streams(autojump_clock):
+    admission = Admission(Rates(), in_flight=1, kept=0)
+    admission.enter(HERE, b"other")
+    assert [codes(admission), codes(admission, stream=True)] == [["OVERLOADED"], ["in"]]
+
+
+async def test_no_more_streams_are_open_than_the_process_may_have(autojump_clock):
+    admission = Admission(Rates(), streams=2)
+    places = [admission.streams.enter() for _ in range(2)]  # as the room holds them
+    assert [codes(admission, stream=True), codes(admission)] == [["OVERLOADED"], ["in"]]
+    places.pop().leave()
+    assert codes(admission, stream=True) == ["in"]
+
+
+@pytest.mark.parametrize(
+    ("rates", "least"), [(Rates(), TRY_AGAIN), (Rates(address=1.0), 0.0)], ids=["no room", "too fast"]
+)
+async def test_who_is_turned_away_with_his_whole_hotel_comes_back_at_a_moment_of_his_own(autojump_clock, rates, least):
+    lots = [number / 100 for number in range(100)]
+    waiting = list(lots)
+    admission = Admission(rates, streams=1, lot=lambda: waiting.pop(0))
+    if rates.address:
+        codes(admission, times=2)
+    else:
+        admission.streams.enter()
+    told = [admission.enter(HERE, b"%d" % number, stream=True).retry_after for number in range(100)]
+    first = told[0]
+    assert first >= least
+    assert told == pytest.approx([first + STREAM_AGAIN * lot for lot in lots])
+
+
+async def test_who_leaves_opens_no_stream(autojump_clock):
+    admission = Admission(Rates())
+    admission.draining = True
+    assert codes(admission, stream=True) == ["DRAINING"]

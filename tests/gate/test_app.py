@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from bff.app import make_app
 from bff.facts import RequestServed, Surprised
-from bff.model import Answer
+from bff.model import Answer, Streamed
 from bff.problem import Code, Problem
 from bff.routes import ROUTES, Asks, Found, find
-from bff.wire.asgi import BODY_LIMIT
+from bff.wire.asgi import BODY_LIMIT, ClientLeft
+from bff.wire.sse import MEDIA
 from chaos.toxics import split
 from nurseries import remaining
 
-IN, DASHBOARD = "/v1/session", "/v1/dashboard"
+IN, DASHBOARD, EVENTS = "/v1/session", "/v1/dashboard", "/v1/events"
 MINE = "propertyId=resort-praia"
 GATED = [route for route in ROUTES if route.gate is not Asks.NOTHING]
 CLIMBED = [route for route in ROUTES if route.gate is Asks.CLIMB]
@@ -444,6 +445,79 @@ async def test_a_problem_of_a_room_is_an_answer(autojump_clock, world):
 
     said = await visit(world, row("GET", DASHBOARD), doing(world, room))
     assert (said.status, said.json()["retryAfterMs"], said.header("retry-after")) == (503, 1_500, "2")
+
+
+def streaming(world, run):
+    """An app whose rooms answer piece by piece."""
+
+    async def room(_):
+        await trio.lowlevel.checkpoint()
+        return Streamed(run, MEDIA)
+
+    return doing(world, room)
+
+
+async def test_a_stream_outlives_its_request_which_was_served_when_its_head_went(autojump_clock, world):
+    opening, seen = world.gate.admission.opening, []
+
+    async def room(_):
+        seen.append((opening.in_use, remaining() < math.inf))
+        await trio.sleep(0.5)
+        return Streamed(run, MEDIA)
+
+    async def run(pieces):
+        seen.append((opening.in_use, remaining() < math.inf))
+        (served,) = world.told(RequestServed)
+        assert (served.route, served.status, served.code, served.seconds) == (EVENTS, 200, "", pytest.approx(0.5))
+        await trio.sleep(3_600)
+        await pieces.write(b": still here\n\n")
+
+    said = await visit(world, row("GET", EVENTS), doing(world, room))
+    assert (said.status, said.body) == (200, b": still here\n\n")
+    assert [said.header(name) for name in ("content-type", "x-accel-buffering")] == ["text/event-stream", "no"]
+    assert "session-tier" in said.header("server-timing")
+    assert seen == [(1, True), (0, False)]
+    assert len(world.told(RequestServed)) == 1
+    assert world.told(Surprised) == []
+
+
+async def test_a_bug_in_a_stream_is_a_fact_with_its_id_and_no_second_answer(autojump_clock, world):
+    async def run(pieces):
+        await pieces.write(b"half")
+        raise KeyError("s3cret")
+
+    said = await visit(world, row("GET", EVENTS), streaming(world, run))
+    assert (said.status, said.body) == (200, b"half")
+    (fact,) = world.told(Surprised)
+    assert (said.header("x-request-id") in fact.where, fact.error) == (True, "KeyError")
+    assert len(world.told(RequestServed)) == 1
+
+
+async def left(_):
+    await trio.lowlevel.checkpoint()
+    raise ClientLeft
+
+
+async def left_by_two(pieces):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left, pieces)
+        nursery.start_soon(left, pieces)
+
+
+async def left_by_one_and_a_bug(pieces):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left, pieces)
+        nursery.start_soon(raising(KeyError("s3cret")), pieces)
+
+
+@pytest.mark.parametrize(
+    ("run", "bugs"),
+    [(left, []), (left_by_two, []), (left_by_one_and_a_bug, ["KeyError"])],
+    ids=["left", "twice", "and a bug"],
+)
+async def test_a_desk_that_leaves_its_stream_is_no_bug_and_hides_none(autojump_clock, world, run, bugs):
+    await visit(world, row("GET", EVENTS), streaming(world, run))
+    assert [fact.error for fact in world.told(Surprised)] == bugs
 
 
 async def test_a_peer_that_takes_nothing_is_not_waited_for(autojump_clock, world):

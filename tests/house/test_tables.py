@@ -116,6 +116,8 @@ ROUTE_ROWS = """
     PUT     /v1/preferences         5.0
     POST    /v1/sync/handshake      5.0
     POST    /v1/telemetry           5.0
+    GET     /v1/events              5.0
+    GET     /v1/events/poll         26.0
     GET     /openapi.json           5.0
     GET     /                       5.0
 """

@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 
 from bff.facts import LetterBuried, LettersPublished, RelayFailed
 from bff.jobs.relay import BATCH, LARGEST, LOOK_EVERY, PLACES, SINK_WITHIN
-from bff.jobs.sinks import Delivery, NotNow, Poison
+from bff.jobs.sinks import Delivery, NotNow, Poison, ToPubSub
+from bff.upstreams.pubsub import Publisher
+from bff.wire.exchange import Origin
+from bff.wire.pool import Pool
 from chaos.hotel.estate.pubsub import TOPICS
+from chaos.hotel.estate.service import Operation, Reply, Service
+from chaos.hotel.estate.serving import Door
 
 EVENTS, TELEMETRY = TOPICS
 
@@ -95,6 +100,69 @@ async def test_a_poisonous_letter_is_found_and_buried_with_its_reason_and_the_re
         assert office.requests < 4 * 2 * 8, "two for each halving, of 200"
 
 
+async def test_a_letter_that_no_request_has_room_for_is_buried_and_full_batches_are_said_f38(
+    post_office, letter, autojump_clock
+):
+    async with post_office() as office:
+        full = [replace(letter(number), payload=b"x" * 2200) for number in range(2 * BATCH)]
+        await office.write(*full, replace(letter(5000), payload=b"x" * 8_000_000), letter(5001))
+        relay, _ = office.relay()
+        await office.turn(relay)
+        assert office.said() == {"room:1": [one.message_id for one in full] + ["id-005001"]}
+        (buried,) = await office.dead()
+        assert buried.letter.message_id == "id-005000"
+        assert buried.reason.startswith("a message that takes 10666") and buried.reason.endswith("10000000 at most")
+        assert told(office, RelayFailed) == []
+
+
+async def test_where_somebody_on_the_way_takes_less_batches_are_halved_until_the_one_too_large_is_buried_f38(
+    post_office, letter, autojump_clock, nursery
+):
+    async with post_office() as office:
+        heard = []
+
+        def take(call):
+            ids = [message["attributes"]["messageId"] for message in call.body["messages"]]
+            heard.extend(ids)
+            return Reply(200, {"messageIds": ids})
+
+        narrow = Operation("publish", "POST", "/v1/projects/{p}/topics/{t}:publish", take, largest=1000)
+        Door(Service("narrow", [narrow], tenants=()), office.network.listen, nursery, host="narrow", port=80)
+        pool = Pool(office.network.host("bff").connect)
+        sink = ToPubSub(Publisher(pool, Origin("http", "narrow", 80), project="p"))
+        letters = [letter(number, topic="slow") for number in range(20)]
+        letters[7] = replace(letters[7], payload=b"x" * 900)
+        await office.write(*letters)
+        relay, _ = office.relay(slow=sink)
+        await office.turn(relay)
+        assert heard == [f"id-{number:06}" for number in range(20) if number != 7]
+        assert [(one.letter.message_id, one.reason) for one in await office.dead()] == [("id-000007", "status 413")]
+        await pool.aclose()
+
+
+async def test_a_topic_whose_state_forbids_publishing_keeps_its_letters_f22(
+    post_office, letter, autojump_clock, nursery
+):
+    async with post_office() as office:
+        closed = {"error": {"code": 400, "message": "its key is disabled", "status": "FAILED_PRECONDITION"}}
+        path = "/v1/projects/{p}/topics/{t}:publish"
+        Door(
+            Service("closed", [Operation("publish", "POST", path, lambda _: Reply(400, closed))], tenants=()),
+            office.network.listen,
+            nursery,
+            host="closed",
+            port=80,
+        )
+        pool = Pool(office.network.host("bff").connect)
+        sink = ToPubSub(Publisher(pool, Origin("http", "closed", 80), project="p"))
+        await office.write(*(letter(number, topic="slow") for number in range(3)))
+        relay, _ = office.relay(slow=sink)
+        await office.turn(relay)
+        assert (len(await office.left()), await office.dead()) == (3, ())
+        assert relay.failing == "slow: its key is disabled"
+        await pool.aclose()
+
+
 async def test_a_topic_that_is_not_there_is_nobodys_fault_and_holds_up_no_other_f22(
     post_office, letter, autojump_clock
 ):
@@ -165,12 +233,14 @@ async def test_what_waits_in_the_lane_of_a_batch_that_failed_comes_after_it(post
                 return Delivery(0, NotNow("unavailable", "not now")) if len(heard) == 1 else Delivery(len(letters))
 
         relay, _ = office.relay(slow=FirstFails())
-        large = [replace(letter(number, topic="slow"), payload=b"x" * (LARGEST // 2 + 1)) for number in range(3)]
+        large = [replace(letter(number, topic="slow"), payload=b"x" * (LARGEST * 3 // 8)) for number in range(3)]
         await office.write(*large)
         await office.turn(relay)
         await trio.sleep(1)
         await office.turn(relay)
-        assert heard == [["id-000000"], ["id-000000"], ["id-000001"], ["id-000002"]], "two are too large together"
+        assert heard == [["id-000000"], ["id-000000"], ["id-000001"], ["id-000002"]], (
+            "two are too large together on the wire"
+        )
 
 
 async def test_where_pubsub_says_when_to_come_again_nobody_asks_before(post_office, letter, autojump_clock):

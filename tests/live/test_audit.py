@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import stat
 import time
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -21,8 +23,11 @@ from bff.writes.audit import signed
 from bff.writes.seal import private_key, words
 from chaos.hotel.asking import a_client
 from chaos.hotel.fleet.desk import Desk, Operator
-from chaos.hotel.signing import signing
+from chaos.hotel.live_stage import live_stage
+from chaos.hotel.ready import running
+from chaos.hotel.signing import setting_of, signing
 from chaos.live.folder import claim
+from chaos.live.process import descendants
 
 KEYS = 3
 SEED = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
@@ -287,6 +292,29 @@ def test_a_hotel_makes_its_key_once_and_keeps_it_when_its_data_is_thrown_away_an
         given = signing(folder, {"BFF_AUDIT_KEY": SEED})
     assert given.setting == SEED
     assert given.public == words(private_key(Secret(SEED)).public_key()) != made.public
+
+
+def test_whoever_signs_beside_a_hotel_has_the_key_that_is_checked_with_the_hotel_s_or_none(tmp_path):
+    with claim(tmp_path) as folder:
+        made = signing(folder, {})
+        given = signing(folder, {"BFF_AUDIT_KEY": SEED})
+    for env in ({}, {"BFF_AUDIT_KEY": SEED}, {"BFF_AUDIT_KEY": "hush"}):
+        assert setting_of(made.public, tmp_path, env) == str(tmp_path / "audit.key")
+    assert setting_of(given.public, tmp_path, {"BFF_AUDIT_KEY": SEED}) == SEED
+    assert setting_of(given.public, tmp_path, {}) is None
+
+
+async def test_a_server_that_a_game_day_begins_is_told_the_same_key(shared):
+    with trio.fail_after(20):
+        async with live_stage(running(shared.data), shared.data, pytest.fail) as stage:
+            edge = (await stage.origin(1)).removeprefix("http://")
+            told = [process_s for pid in descendants(os.getpid()) if edge in (process_s := told_to(pid)).values()]
+    assert {one.get("BFF_AUDIT_KEY") for one in told} == {str(shared.data / "audit.key")}
+
+
+def told_to(pid):
+    variables = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(variable.partition("=")[::2] for variable in variables)
 
 
 @pytest.mark.parametrize(

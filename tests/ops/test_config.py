@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from bff.config import BadSetting, Bind, Secret, bind, settings, variable
 from bff.upstreams.services import SERVICES
+from bff.wire.limits import Limits
 
 GOOD = {
     "BFF_POSTGRES_URL": "postgresql://bff:hush@127.0.0.1/bff",
@@ -17,8 +18,15 @@ def test_the_defaults_are_the_contract_s():
     told = settings(GOOD, SERVICES)
     assert told.edge == Bind("127.0.0.1", 8080)
     assert told.ops == Bind("127.0.0.1", 9090)
-    assert (told.rates.requests, told.rates.passwords) == (50, 5)
+    assert (told.rates.requests, told.rates.streams, told.rates.passwords) == (50, 1, 5)
     assert told.upstreams["lock-integration"] == "http://127.0.0.1:9200"
+
+
+def test_as_many_streams_as_may_be_open_leave_connections_for_everything_else():
+    told = settings(GOOD, SERVICES)
+    assert told.streams + 4_096 <= Limits().connections
+    assert settings({**GOOD, "BFF_STREAMS": "500"}, SERVICES).streams == 500
+    assert settings({**GOOD, "BFF_RATE_STREAMS": "0"}, SERVICES).rates.streams == 0
 
 
 def test_a_platform_s_port_is_every_address_and_a_bind_wins_over_it():
@@ -43,6 +51,10 @@ def test_a_platform_s_port_is_every_address_and_a_bind_wins_over_it():
         ("BFF_TLS_CERT", "cert.pem", "go together"),
         ("BFF_RATE_REQUESTS", "many", "BFF_RATE_REQUESTS"),
         ("BFF_RATE_REQUESTS", "nan", "BFF_RATE_REQUESTS"),
+        ("BFF_RATE_STREAMS", "-1", "BFF_RATE_STREAMS"),
+        ("BFF_STREAMS", "0", "from 1 to"),
+        ("BFF_STREAMS", "1.5", "from 1 to"),
+        ("BFF_STREAMS", "\u00b2", "from 1 to"),
         ("BFF_TRUSTED_PROXIES", "10.0.0.0/99", "BFF_TRUSTED_PROXIES"),
         ("BFF_PUBLIC_ORIGIN", "desk.example", "BFF_PUBLIC_ORIGIN"),
     ],

@@ -1,6 +1,7 @@
 import re
 
 from bff import facts
+from bff.facts import events
 from bff.meters import HEARD, Meters
 from nurseries import BreakerClosed, BreakerOpened, DetachedCutOff, OwnedTaskFailed
 
@@ -117,5 +118,10 @@ def test_two_servers_in_one_process_count_apart():
 
 def test_every_fact_of_the_house_is_counted_or_named_here_as_one_that_is_not():
     counted = {kind.__name__ for kind in HEARD}
-    told = {name for name, kind in vars(facts).items() if isinstance(kind, type) and kind.__module__ == facts.__name__}
+    told = {
+        name
+        for told in (facts, events)
+        for name, kind in vars(told).items()
+        if isinstance(kind, type) and kind.__module__ == told.__name__
+    }
     assert told - counted == {"WorkerEnded", "WorkerReplaced"}  # a supervisor's, whose crew counts them itself

@@ -66,6 +66,7 @@ def test_a_route_says_what_it_asks_of_who_comes(doc, route):
     assert ("security" in said) == (route.gate is Asks.CLIMB)
     assert ("DPoP" in headers) == (route.gate is not Asks.NOTHING)
     assert ("X-Device-Id" in headers) == (route.gate is Asks.CLIMB)
+    assert ("Last-Event-ID" in headers) == (route.room == "events")
     assert ("Idempotency-Key" in headers) == (route.action is not None)
     assert ("X-MFA-Attestation" in headers) == (route.action is not None and bool(route.action.attests))
     assert str(route.status) in said["responses"]
@@ -115,6 +116,7 @@ FROZEN = {"503": CHANGE["503"] | {"LOCK_PROXY_FROZEN"}}
         ("get", "/", ALWAYS),
         ("get", "/v1/session", {**ALWAYS, **BEHIND, **CLIMB}),
         ("get", "/v1/dashboard", {**ALWAYS, **BEHIND, **CLIMB}),
+        ("get", "/v1/events", {**ALWAYS, **BEHIND, **CLIMB, "503": CLIMB["503"] | {"CACHE_UNAVAILABLE"}}),
         ("get", "/v1/folios/{id}", {**ALWAYS, **BEHIND, **CLIMB, "404": {"NOT_FOUND"}}),
         (
             "post",

@@ -7,6 +7,7 @@ from functools import cache
 import httpx
 import pytest
 import schemathesis
+import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
@@ -88,8 +89,21 @@ class Visitor:
         request.headers["x-device-id"] = self.desk.device
         if token is not None:
             request.headers["authorization"] = f"DPoP {token}"
-        with within(10):
-            return await self._http.send(request)
+        with within(route.seconds + 5):
+            return await (self._until_it_ends(request) if route.stream else self._http.send(request))
+
+    async def _until_it_ends(self, request):
+        """All of a stream, which its instance ends after a second."""
+        answers = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._drain)
+            answers.append(await self._http.send(request))
+        return answers[0]
+
+    async def _drain(self):
+        await trio.sleep(1)
+        for server in self._world.servers.values():
+            server.house.events.drain()
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ from bff.model import Down
 from bff.stores.border import open_border
 from bff.stores.migrate import migrate
 from bff.stores.postgres import open_ledger
+from bff.stores.redis_bus import open_bus
 from bff.stores.redis_cache import open_cache
 from bff.stores.redis_tier import open_tier
 from chaos.hotel.stores.cache import SimCache
@@ -157,7 +158,7 @@ class Port:
     """A port and what is behind it: the store's name, its adapter by a border and the running stores, its double.
 
     `line` is what a process has of the double, `end` what its end does to that; `begin` is done in the real one before
-    a test.
+    a test. `ask` asks it something that has an answer whenever it is there.
     """
 
     store: str
@@ -166,9 +167,17 @@ class Port:
     line: object = lambda store: store
     end: object = lambda line: None
     begin: str = ""
+    ask: object = lambda store: store.ping()
 
 
 PORTS = {
+    "bus": Port(
+        "redis-session",
+        lambda border, running: open_bus(border, running.redis_session_url),
+        SimTier,
+        line=lambda tier: tier.bus,
+        ask=lambda bus: bus.tip(),
+    ),
     "tier": Port("redis-session", lambda border, running: open_tier(border, running.redis_session_url), SimTier),
     "cache": Port("redis-cache", lambda border, running: open_cache(border, running.redis_cache_url), SimCache),
     "ledger": Port(
@@ -219,7 +228,7 @@ async def for_real(port, running):
         with listening(faults.hear):
             async with port.real(border, running) as opened:
                 with within(10):
-                    assert await opened.ping() is None
+                    assert not isinstance(await port.ask(opened), Down)
                 try:
                     yield opened, faults
                 finally:
@@ -246,7 +255,12 @@ def in_both_worlds(name):
     return store_and_faults
 
 
-tier_and_faults, cache_and_faults, ledger_and_faults = map(in_both_worlds, PORTS)
+bus_and_faults, tier_and_faults, cache_and_faults, ledger_and_faults = map(in_both_worlds, PORTS)
+
+
+@pytest.fixture
+def bus(bus_and_faults):
+    return bus_and_faults[0]
 
 
 @pytest.fixture

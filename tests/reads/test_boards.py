@@ -106,7 +106,7 @@ async def test_a_folio_is_what_the_contract_says_and_its_lines_are_its_balance(a
 
 async def test_the_examples_of_the_contract_document_work_on_a_fresh_estate(autojump_clock):
     paths = json.loads(document())["paths"]
-    rows = [route for route in ROUTES if route.method == "GET" and route.gate is Asks.CLIMB]
+    rows = [route for route in ROUTES if route.method == "GET" and route.gate is Asks.CLIMB and not route.stream]
     assert {read.path.replace(FOLIO, "{id}") for read in READS.values()} <= {row.path for row in rows}
     async with open_world() as world:
         desk = await world.desk()

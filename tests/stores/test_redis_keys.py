@@ -6,7 +6,10 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.stores.cache import CacheKey, Entry, Kept
+from bff.stores.bus import Entry, Position, Posting
+from bff.stores.cache import CacheKey, Kept
+from bff.stores.cache import Entry as Cached
+from bff.stores.redis_bus import open_bus
 from bff.stores.redis_cache import decoded, encoded, open_cache
 from bff.stores.redis_line import open_line
 from bff.stores.redis_tier import open_tier
@@ -66,10 +69,30 @@ async def test_everything_but_a_tenant_s_status_has_its_time_and_names_its_tenan
         await tier.revoke("resort", "s2", 20)
         await tier.set_tenant_status("resort", "suspended")
     left = await lifetimes(line)
-    assert left.keys() == {b"6:resort|7:session|2:s1", b"6:resort|7:revoked|2:s2", b"6:resort|6:status"}
+    listed = b"6:resort|8:sessions"
+    assert left.keys() == {b"6:resort|7:session|2:s1", listed, b"6:resort|7:revoked|2:s2", b"6:resort|6:status"}
+    assert left[listed] > 86_400_000, "longer than any session of it"
     assert 39_000 < left[b"6:resort|7:session|2:s1"] <= 40_000
     assert 19_000 < left[b"6:resort|7:revoked|2:s2"] <= 20_000
     assert left[b"6:resort|6:status"] == -1
+
+
+async def test_all_of_the_bus_but_the_bus_has_its_time_and_names_its_tenant_f30(line, border, running):
+    async with open_bus(border, running.redis_session_url) as bus:
+        with trio.fail_after(5):
+            await bus.post([Posting("resort", "u1", b"{}", 1.7e9, 60.0)])
+            await bus.take("resort", "d1", now=1.7e9, ttl=45.0)
+            await bus.restore("city", [Entry(Position("e", 5), b"", 1.7e9), Entry(Position("e", 6), b"{}", 1.7e9, "u")])
+        left = await lifetimes(line)
+    assert left.pop(b"bus") == -1
+    assert left.keys() == {
+        b"6:resort|6:events",
+        b"6:resort|4:said|2:u1",
+        b"6:resort|6:stream|2:d1",
+        b"4:city|6:events",
+        b"4:city|4:said|1:u",
+    }
+    assert all(ms > 0 for ms in left.values())
 
 
 @pytest.mark.parametrize("ttl", [0.0, 1e-9, 0.0004])
@@ -77,7 +100,7 @@ async def test_the_shortest_life_is_a_millisecond_and_no_error(line, tier, cache
     with trio.fail_after(5):
         assert (await tier.present(Presented(None, None, KEY, "j", "n", ttl))).fresh
         assert await tier.keep(blob_of("resort", "s1"), ttl) is None
-        await cache.put_many([Entry(CacheKey("resort", "w", ()), Kept(1.0, b"x"), ttl)])
+        await cache.put_many([Cached(CacheKey("resort", "w", ()), Kept(1.0, b"x"), ttl)])
         assert await cache.ping() is None
 
 
@@ -101,7 +124,7 @@ async def test_a_status_that_nobody_knows_counts_as_unknown(line, tier):
 async def test_garbage_in_the_cache_is_a_miss_and_its_neighbours_are_not(line, cache):
     keys = [CacheKey("resort", "w", (part,)) for part in "abc"]
     with trio.fail_after(5):
-        await cache.put_many([Entry(keys[2], Kept(1.0, b"x"), 60)])
+        await cache.put_many([Cached(keys[2], Kept(1.0, b"x"), 60)])
         await ask(line, ("SET", keys[0].text(), b"garbage of some length"), ("LPUSH", keys[1].text(), b"a list"))
         assert await cache.get_many(keys) == (None, None, Kept(1.0, b"x"))
     assert 59_000 < (await lifetimes(line))[keys[2].text().encode()] <= 60_000

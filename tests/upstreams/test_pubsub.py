@@ -5,10 +5,19 @@ import trio
 
 from bff.facts import UpstreamCalled
 from bff.stores.outbox import Letter
-from bff.upstreams.pubsub import MetadataToken, Published, Publisher, Refused, Unavailable
+from bff.upstreams.pubsub import (
+    AROUND,
+    LARGEST_REQUEST,
+    MetadataToken,
+    Published,
+    Publisher,
+    Refused,
+    Unavailable,
+    on_the_wire,
+)
 from bff.wire.exchange import Origin
 from bff.wire.pool import Pool
-from chaos.hotel.estate.pubsub import LONGEST_VALUE, MOST_MESSAGES, PubSub
+from chaos.hotel.estate.pubsub import LONGEST_VALUE, MOST_MESSAGES, PubSub, google_error
 from chaos.hotel.estate.service import Operation, Reply, Service
 from chaos.hotel.estate.serving import Door
 from chaos.sim.link import Network
@@ -128,6 +137,50 @@ async def test_another_number_of_ids_than_of_messages_is_no_answer(autojump_cloc
     publisher = Publisher(Pool(network.connect), Origin("http", "pubsub", 80), project="melmastoon")
     with within(2):
         assert await publisher.publish(TOPIC, [letter(1), letter(2)]) == Unavailable("1 ids for 2 messages")
+
+
+async def test_what_a_letter_takes_on_the_wire_is_counted_to_the_byte(autojump_clock, side):
+    letters = [letter(n, payload=b"\xff" * n, message_id=f'"\\\n\x01é客-{n}', key='r/"é"\x1f') for n in range(1, 9)]
+    assert isinstance(await side.publish(*letters), Published)
+    body = int(side.service.last["headers"]["content-length"])
+    assert body == AROUND + sum(map(on_the_wire, letters)) - 1, "the last has no comma after it"
+
+
+async def test_as_much_as_one_request_may_have_is_taken_and_what_is_larger_is_poison_without_being_asked_f38(
+    autojump_clock, side
+):
+    fits = letter(1, payload=b"x" * ((LARGEST_REQUEST - 200) // 4 * 3))
+    assert LARGEST_REQUEST - 200 < AROUND + on_the_wire(fits) <= LARGEST_REQUEST
+    assert isinstance(await side.publish(fits), Published)
+    large = letter(2, payload=fits.payload + b"x" * 300)
+    for letters, what in (((large,), "a message that takes"), ((fits, letter(3)), "2 messages that take")):
+        said = await side.publish(*letters)
+        assert said.poison and said.why.startswith(what) and said.why.endswith("a request has 10000000 at most")
+    assert side.service.counts["publish"].calls == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Reply(413, None), Refused("status 413", poison=True)),
+        (Reply(413, google_error(413, "too large")), Refused("too large", poison=True)),
+        (Reply(400, google_error(400, "bad")), Refused("bad", poison=True)),
+        (
+            Reply(400, {"error": {"message": "no key", "status": "FAILED_PRECONDITION"}}),
+            Refused("no key", poison=False),
+        ),
+    ],
+    ids=["413", "413 in words", "400", "precondition"],
+)
+async def test_what_is_wrong_with_a_topic_is_no_letter_s_fault_and_what_is_too_large_is_f38(
+    autojump_clock, nursery, reply, expected
+):
+    network = Network()
+    answers = Operation("publish", "POST", "/v1/projects/{p}/topics/{t}", lambda _: reply)
+    Door(Service("pubsub", [answers], tenants=()), network.listen, nursery, host="pubsub", port=80)
+    publisher = Publisher(Pool(network.connect), Origin("http", "pubsub", 80), project="melmastoon")
+    with within(2):
+        assert await publisher.publish(TOPIC, [letter(1)]) == expected
 
 
 async def test_nothing_is_published_without_a_deadline_f33(autojump_clock, side):

@@ -24,9 +24,11 @@ from chaos.hotel.estate.service import Call, Operation, Refusal, Reply, changes
 PROJECT: Final = "melmastoon"
 TOPICS: Final = ("bff-domain-events", "bff-telemetry")
 
-# Resource limits of https://cloud.google.com/pubsub/quotas, in messages, attributes and bytes.
+# Resource limits of https://cloud.google.com/pubsub/quotas, in messages, attributes and bytes. A body in JSON has one
+# of its own, which Google's front says: 10 MiB with base64 and all, so that no more than 7.8 MB of data fit in.
 MOST_MESSAGES: Final = 1_000
 LARGEST_REQUEST: Final = 10_000_000
+LARGEST_BODY: Final = 10_485_760
 LARGEST_DATA: Final = 10_000_000
 MOST_ATTRIBUTES: Final = 100
 LONGEST_NAME: Final = 256
@@ -148,7 +150,9 @@ class PubSub:
         self._spare, self._at = 0.0, 0.0
 
     def operations(self) -> list[Operation]:
-        return [changes("publish", path="/v1/projects/{p}/topics/{t}:publish", handler=self._publish)]
+        path = "/v1/projects/{p}/topics/{t}:publish"
+        too_long = Refused(400, f"Request payload size exceeds the limit: {LARGEST_BODY} bytes.")
+        return [changes("publish", path=path, handler=self._publish, largest=LARGEST_BODY, too_long=too_long)]
 
     def limit(self, messages_per_second: float | None) -> None:
         """From now on no more than that, a second's worth at once; None: no quota. Raises `ValueError` unless over 0.

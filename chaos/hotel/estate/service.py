@@ -31,6 +31,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 KEYS_KEPT: Final = 100_000  # idempotency keys per service
 READS_KEPT: Final = 1_000  # encoded answers per service
+LARGEST_BODY: Final = 1 << 20  # bytes of a request's
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,15 @@ class Count:
         return {"calls": self.calls, "distinctKeys": self.keys, "effects": self.effects}
 
 
+TOO_LONG: Final = Refusal(413, "TOO_LONG", "the body is too long")
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A row of a service's table: `path` with its fields in braces, one segment each, or the beginning of one.
 
-    `kept` says that the answer follows from the service's memory and the request alone: not from the time.
+    `kept` says that the answer follows from the service's memory and the request alone: not from the time. A body of
+    more than `largest` bytes is answered with `too_long`, whatever it says.
     """
 
     name: str
@@ -114,6 +119,8 @@ class Operation:
     path: str
     handler: Handler
     kept: bool = False
+    largest: int = LARGEST_BODY
+    too_long: Refusal = TOO_LONG
     segments: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -147,6 +154,7 @@ class Service:
         self.name = name
         self.operations = tuple(operations)
         self.counts = {operation.name: Count() for operation in self.operations}
+        self.largest = max((operation.largest for operation in self.operations), default=LARGEST_BODY)
         self.toxics: list[Toxic] = []
         self.seed = seed
         self._tenants = tuple(tenants)
@@ -201,7 +209,7 @@ class Service:
             self.counts[found[0].name].calls += 1
             await stand_in(front, scope["raw_path"], send)
             return
-        reply = self._reply(found, _call(found, headers, scope["query_string"], raw))
+        reply = self._reply(found, _call(found, headers, scope["query_string"], raw), len(raw))
         if self.strikes(LoseAnswer) is not None:
             return
         body = msgspec.json.encode(self._bent(reply.body) if self.toxics else reply.body)
@@ -214,9 +222,12 @@ class Service:
             self._reads.clear()
         self._reads[mark] = (self.counts[operation.name], body)
 
-    def _reply(self, found: tuple[Operation, dict[str, str]] | None, call: Call) -> Reply:
+    def _reply(self, found: tuple[Operation, dict[str, str]] | None, call: Call, size: int) -> Reply:
         if found is None:
             return refused(call, 404, "NO_OPERATION", "no such operation")
+        if size > found[0].largest:
+            self.counts[found[0].name].calls += 1
+            return found[0].too_long.reply(call)
         return self.answer(found[0], call)
 
     def _in_front(self) -> Toxic | None:

@@ -30,7 +30,7 @@ from chaos.hotel.estate.sockets import Listen, Listening, broken
 from chaos.toxics import Down, Drip, Hang, Latency, Reset, Toxic
 
 READ: Final = 64 * 1024
-LONGEST_BODY: Final = 1 << 20
+READ_ON: Final = 4  # times as many bytes as a service takes are read, so that who sent them hears why they are not
 MOST_FIELDS: Final = 200
 MOST_WAITING: Final = 64  # requests that are read ahead of their turn
 DRIP_STEP: Final = 0.1  # seconds between pieces of a drip that is faster than a byte in that time
@@ -180,6 +180,7 @@ class _Connection:
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = bytearray()
+        self._size = 0
 
     async def serve(self) -> None:
         """Read and answer, one request after the other, until the peer leaves."""
@@ -253,9 +254,11 @@ class _Connection:
         self._headers.append((name.lower(), value))
 
     def on_body(self, piece: bytes) -> None:
-        self._body += piece
-        if len(self._body) > LONGEST_BODY:
+        largest = self._door.service.largest
+        self._size += len(piece)
+        if self._size > READ_ON * largest:
             raise ValueError("the body is too long")
+        self._body += piece[: largest + 1 - len(self._body)]  # one more than is taken says that there was more
 
     def on_message_complete(self) -> None:
         path, _, query = self._url.partition(b"?")

@@ -53,13 +53,15 @@ class Faulty:
     """A store called `store` in facts, and its faults.
 
     `connections` is how often the line to it was made, as `SessionTier` says it: 0 until it has served for the first
-    time, and one more when it serves again after a break.
+    time, and one more when it serves again after a break. `lives` is how often there was another server: one that has
+    started, or that has taken over.
     """
 
     def __init__(self, store: str, *, one_line: bool = True) -> None:
         self.store = store
         self._one_line = one_line
         self.connections = 0
+        self.lives = 1
         self._journal = Journal()
         self._state = State.UP
         self._ends = math.inf  # when the standby will have taken over
@@ -71,6 +73,11 @@ class Faulty:
         self._told: bool | None = None
         self._broken = trio.Event()
         self._changed = trio.Event()
+
+    @property
+    def journal(self) -> Journal:
+        """Of the server's writes, for what else is kept on it."""
+        return self._journal
 
     @property
     def state(self) -> State:
@@ -110,6 +117,10 @@ class Faulty:
         self.down()
         self._ends = trio.current_time() + takes
         return lost_writes
+
+    def hang_up(self) -> None:
+        """A client gives up its line, for whatever reason: the next call makes it anew."""
+        self._connected = False
 
     def latency(self, seconds: float) -> None:
         """Take `seconds` for each call."""
@@ -162,6 +173,7 @@ class Faulty:
 
     def _break(self) -> None:
         """What was under way, or lay unread, is lost with the connections."""
+        self.lives += 1
         self._connected = False
         self._unread.clear()
         self._broken.set()

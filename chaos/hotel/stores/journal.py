@@ -23,17 +23,20 @@ class Journal:
     """The writes of the last `MOST` seconds; older ones are forgotten, and cannot be lost any more."""
 
     def __init__(self) -> None:
-        self._undo: deque[tuple[float, Callable[[], object]]] = deque()
+        self._undo: deque[tuple[float, Callable[[], object], bool]] = deque()
 
-    def wrote(self, undo: Callable[[], object]) -> None:
-        """Something was written now, and `undo` makes it as it was before."""
+    def wrote(self, undo: Callable[[], object], *, counts: bool = True) -> None:
+        """Something was written now, and `undo` makes it as it was before.
+
+        It does not count where nobody can miss it: what is said once, to whoever listens.
+        """
         now = trio.current_time()
         while self._undo and now - self._undo[0][0] > MOST + MICROSECOND:
             self._undo.popleft()
-        self._undo.append((now, undo))
+        self._undo.append((now, undo, counts))
 
     def lose(self, seconds: float, until: float) -> int:
-        """Undo what was written in the `seconds` before `until`. Gives how many writes that were.
+        """Undo what was written in the `seconds` before `until`. Gives how many writes that were, of those that count.
 
         To the microsecond: what is exactly so old was replicated. Raises `ValueError` for more than `MOST` seconds.
         """
@@ -41,9 +44,9 @@ class Journal:
             raise ValueError(f"a standby is from 0 to {MOST:.0f} s behind")
         undone = 0
         while self._undo and _micros(until - self._undo[-1][0]) < _micros(seconds):
-            _, undo = self._undo.pop()
+            _, undo, counts = self._undo.pop()
             undo()
-            undone += 1
+            undone += counts
         return undone
 
 

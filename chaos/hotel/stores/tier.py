@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from bff.model import Down
 from bff.stores.tier import Presented, SessionBlob, Standing, TenantStatus
+from chaos.hotel.stores.bus import SimBus
 from chaos.hotel.stores.expiring import Expiring
 from chaos.hotel.stores.faulty import Faulty
 
 if TYPE_CHECKING:
-    from bff.model import Jkt, SessionId, TenantId
+    from bff.model import DeviceId, Jkt, OperatorId, PropertyId, SessionId, TenantId
 
 
 class SimTier(Faulty):
@@ -23,6 +24,7 @@ class SimTier(Faulty):
         self._blobs: Expiring[tuple[TenantId, SessionId], SessionBlob] = Expiring(self._journal)
         self._revoked: Expiring[tuple[TenantId, SessionId], bool] = Expiring(self._journal)
         self._status: dict[TenantId, TenantStatus] = {}
+        self.bus = SimBus(self)  # on the same server
 
     @property
     def blobs(self) -> tuple[SessionBlob, ...]:
@@ -55,6 +57,33 @@ class SimTier(Faulty):
     def _revoke(self, whose: tuple[TenantId, SessionId], ttl: float) -> None:
         self._revoked.put(whose, True, ttl)
         self._blobs.drop(whose)
+
+    async def log_out(
+        self,
+        tenant: TenantId,
+        *,
+        operator: OperatorId | None = None,
+        device: DeviceId | None = None,
+        property: PropertyId | None = None,
+        ttl: float,
+    ) -> tuple[SessionId, ...] | Down:
+        """Mark every session revoked that all ids given match, and drop its blob."""
+        return await self.asked(
+            lambda: tuple(
+                [
+                    self._logged_out(blob, ttl)
+                    for blob in self._blobs.values()
+                    if blob.tenant == tenant
+                    and operator in {None, blob.operator}
+                    and device in {None, blob.device}
+                    and (property is None or property in blob.properties)
+                ]
+            )
+        )
+
+    def _logged_out(self, blob: SessionBlob, ttl: float) -> SessionId:
+        self._revoke((blob.tenant, blob.session), ttl)
+        return blob.session
 
     async def set_tenant_status(self, tenant: TenantId, status: TenantStatus) -> Down | None:
         """Keep the last known state of a tenant."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bff.gate.ladder import Attests
 from bff.model import OperatorId, SessionId, TenantId
-from bff.stores.keys import Claimed, Claiming, KeyId
+from bff.stores.keys import Claimed, Claiming, KeptAnswer, KeyId, Recording
 from chaos.hotel.fleet.proof import make_proof
 from chaos.hotel.instance import DESK_SIDE
 from nurseries import BulkheadPermit
@@ -123,8 +123,11 @@ class Attempt:
             return
         whose = KeyId(self.tenant, OperatorId(self.desk.session.operator_id if self.desk.session else ""), self.factor)
         claiming = Claiming(whose, b"", (self.factor,), b"", LEASE, attestation=self.factor)
-        said = await self.world.stores.ledger.session().claim(claiming)
+        ledger = self.world.stores.ledger.session()
+        said = await ledger.claim(claiming)
         assert isinstance(said, Claimed), f"a key of its own, and {said}"
+        answer = KeptAnswer(201, b"{}", "application/json")
+        assert await ledger.record(Recording(whose, said.fence, "recorded", answer)) is True
 
     def headers(self) -> Mapping[str, str]:
         """All of them, as they go out now."""

@@ -1,0 +1,169 @@
+"""The same events by long poll, for a desk that cannot hold a stream, or whose stream has stalled (CONTRACT section 5).
+
+    after ─► window or log ─► something for the desk? ─► answer
+                                     └─ no ─► wait for it, for as long as the desk will
+
+The ids are the stream's: a desk may go from one to the other and back. A poll takes nobody's stream away.
+
+Who waits holds no place in the house. The head of its answer has left by then, so that all that can be refused is
+refused before.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import msgspec
+import trio
+
+from bff.events.cursor import written
+from bff.events.event import Event
+from bff.events.journal import Full, Reset
+from bff.events.streams import begin, full, unavailable
+from bff.facts.events import ForceLogoutDelivered
+from bff.model import Answer, Down, Streamed
+from nurseries import required, tell, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bff.events.bus import EventBus
+    from bff.events.journal import Journal, Listener
+    from bff.model import Claims, Pieces
+    from bff.outside import Outside
+    from bff.problem import Problem
+    from bff.stores.bus import Position
+    from nurseries import Bulkhead, BulkheadPermit
+
+LONGEST_MS: Final = 25_000  # that a poll waits; more is clamped (CONTRACT section 5)
+RESERVE: Final = 0.05  # seconds of the deadline that are kept for the answer
+MEDIA: Final = "application/json"
+
+
+class PollQuery(msgspec.Struct, frozen=True, rename="camel"):
+    """`after` is an event's id, or the last answer's `next`; `waitMs` how long to wait where there is nothing."""
+
+    after: str = ""
+    wait_ms: int = 0
+
+    EXAMPLE: ClassVar[Any] = {"waitMs": 0}
+
+
+class Polled(msgspec.Struct, frozen=True):
+    """One event."""
+
+    id: str
+    event: str
+    data: msgspec.Raw
+
+
+class PollAnswer(msgspec.Struct, frozen=True):
+    """What was said since. `next` is where the next poll goes on; `reset`: some of it is lost, fetch all anew."""
+
+    events: tuple[Polled, ...]
+    next: str
+    reset: bool
+
+
+class Polls:
+    """The room. `places` has one for each who waits.
+
+    `over` is called with the claims of a desk that was told to log out: its session ends with that.
+    """
+
+    def __init__(self, bus: EventBus, outside: Outside, places: Bulkhead, over: Callable[[Claims], None]) -> None:
+        self._bus = bus
+        self._outside = outside
+        self._places = places
+        self._over = over
+        self._waiting: set[trio.CancelScope] = set()
+        self._draining = False
+
+    async def answer(self, desk: Claims, query: PollQuery) -> Answer | Streamed | Problem:
+        """What was said after `query.after`, at once where there is something. Raises `nurseries.Unbounded`."""
+        required("events")
+        journal = await self._bus.journal(desk.tenant)
+        if isinstance(journal, Down):
+            return unavailable(journal)
+        start = await begin(self._bus, journal, query.after or None)
+        if isinstance(start, Down):
+            return unavailable(start)
+        if not query.after or start.reset:
+            return _answer((), start.at, reset=start.reset)
+        said = start.missed or journal.after(start.at)
+        if said is None:  # the window has moved on since: the next poll reads on from there
+            return _answer((), start.at)
+        at = said[-1].position if said else start.at
+        events = [event for event in said if event.reaches(desk)]
+        patience = self._patience(desk, query)
+        if events or patience <= 0:
+            self._judge(desk, events)
+            return _answer(events, at)
+        place = self._places.enter()
+        if place is None:
+            return full()
+        return Streamed(partial(self._wait, desk, journal, at, trio.current_time() + patience, place), MEDIA)
+
+    def drain(self) -> None:
+        """This instance leaves: whoever waits is answered now."""
+        self._draining = True
+        for scope in list(self._waiting):
+            scope.cancel(reason="poll: this instance leaves")
+
+    def _patience(self, desk: Claims, query: PollQuery) -> float:
+        """Seconds to wait: as asked, within the request's deadline, the token's time, and the instance's."""
+        if self._draining:
+            return 0.0
+        asked = min(max(0, query.wait_ms), LONGEST_MS) / 1000
+        return min(asked, required("poll") - RESERVE, desk.expires_at - self._outside.now())
+
+    async def _wait(
+        self, desk: Claims, journal: Journal, at: Position, over: float, place: BulkheadPermit, pieces: Pieces
+    ) -> None:
+        """Say what comes, when it comes; or that nothing has."""
+        answer = _answer((), at)
+        with place:
+            listener = journal.listen(desk, at)
+            if listener is not None:
+                try:
+                    answer = await self._heard(desk, journal, listener, over) or answer
+                finally:
+                    listener.leave()
+            await pieces.write(answer.body)
+
+    async def _heard(self, desk: Claims, journal: Journal, listener: Listener, over: float) -> Answer | None:
+        """What came first, or where the journal is when nothing has; None where the listener was cut."""
+        with until(over) as scope:
+            self._waiting.add(scope)
+            try:
+                while True:
+                    items = await listener.next()
+                    if Full() in items:
+                        return None
+                    events = [item for item in items if isinstance(item, Event)]
+                    lost = [item.position for item in items if isinstance(item, Reset)]
+                    if lost:
+                        return _answer((), lost[-1], reset=True)
+                    if events:
+                        self._judge(desk, events)
+                        return _answer(events, journal.head)
+            finally:
+                self._waiting.discard(scope)
+        return None if listener.waits else _answer((), journal.head)
+
+    def _judge(self, desk: Claims, events: Sequence[Event]) -> None:
+        """A desk that is told to log out has no session any more, however it heard."""
+        for event in events:
+            if event.said is not None and event.said.type == "force-logout":
+                tell(ForceLogoutDelivered(max(0.0, self._outside.now() - event.at)))
+                self._over(desk)
+
+
+def _answer(events: Sequence[Event], after: Position, *, reset: bool = False) -> Answer:
+    polled = tuple(
+        Polled(written(event.position), event.said.type, msgspec.Raw(event.data))
+        for event in events
+        if event.said is not None
+    )
+    return Answer(200, msgspec.json.encode(PollAnswer(polled, written(after), reset)))

@@ -1,0 +1,178 @@
+"""All streams of this instance: who gets one, and who is told to end.
+
+    gate ─► room for one more ─► token ─► tenant's journal ─► where it goes on from ─► 200
+
+A device's stream is in the table of scopes under its tenant and device: a newer one of the device takes its place
+there, and ends it, in one step. The same device on another instance has taken a greater token; that word, and all other
+words that end a stream, come over the bus.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from bff.events.cursor import parsed
+from bff.events.event import Event
+from bff.events.farewell import moments
+from bff.events.stream import End, Start, Stream
+from bff.facts.events import StreamEnded, StreamOpened
+from bff.model import Down, Streamed
+from bff.problem import Code, Problem
+from bff.stores.bus import Ended, Gone, Superseded
+from bff.wire.asgi import ClientLeft
+from nurseries import KeyedScopes, required, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bff.events.bus import EventBus
+    from bff.events.journal import Journal
+    from bff.events.registry import Key, Registry
+    from bff.model import Claims, DeviceId, Pieces, TenantId
+    from bff.outside import Outside
+    from bff.stores.bus import Held
+    from nurseries import Bulkhead
+
+TRY_AGAIN: Final = 2.0  # seconds
+MEDIA: Final = "text/event-stream"
+
+
+class Streams:
+    """The room. `places` has one for each that is open.
+
+    `lifetime` gives the seconds after which a stream looks for another place (the switch `sse-timeout`). `over` is
+    called with the claims of each desk that was told to log out: its session ends with its stream.
+    """
+
+    def __init__(
+        self,
+        bus: EventBus,
+        registry: Registry,
+        outside: Outside,
+        places: Bulkhead,
+        *,
+        lifetime: Callable[[], float],
+        over: Callable[[Claims], None],
+    ) -> None:
+        self._bus = bus
+        self._registry = registry
+        self._outside = outside
+        self._places = places
+        self._lifetime = lifetime
+        self._over = over
+        self._scopes: KeyedScopes[Key] = KeyedScopes("streams")
+        self._open: dict[Key, Stream] = {}
+        self._draining = False
+        registry.lost = self._lost
+        bus.ears.append(self._hear)
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    async def open(self, desk: Claims, last: str | None) -> Streamed | Problem:
+        """A stream for this desk, which goes on after `last` where it can. Raises `nurseries.Unbounded`."""
+        required("events")
+        came = trio.current_time()
+        journal = await self._bus.journal(desk.tenant)
+        if isinstance(journal, Down):
+            return unavailable(journal)
+        start = await begin(self._bus, journal, last)
+        if isinstance(start, Down):
+            return unavailable(start)
+        held = await self._registry.take(desk.tenant, desk.device)
+        if isinstance(held, Down):
+            return unavailable(held)
+        stream = Stream(desk, held, journal, self._bus, self._outside, self._lifetime)
+        place = self._places.enter()
+        if place is None:
+            self._registry.leave(held)
+            return full()
+
+        async def run(pieces: Pieces) -> None:
+            tell(StreamOpened(start.resumed, trio.current_time() - came))
+            with place:
+                await self._run(stream, start, pieces)
+
+        return Streamed(run, MEDIA)
+
+    def drain(self) -> None:
+        """This instance leaves: every desk is told when to come back, each at another moment."""
+        self._draining = True
+        streams = list(self._open.values())
+        for stream, back in zip(streams, moments(len(streams), self._outside.entropy), strict=True):
+            stream.end(End.DRAINED, back=back)
+
+    async def _run(self, stream: Stream, start: Start, pieces: Pieces) -> None:
+        desk, held = stream.desk, stream.held
+        key = (desk.tenant, desk.device)
+        try:
+            if self._outdated(key, held):
+                stream.end(End.SUPERSEDED)
+            if self._draining:
+                stream.end(End.DRAINED, back=moments(1, self._outside.entropy)[0])
+            with self._scopes.newest(key) as place:
+                self._open[key] = stream
+                await stream.run(start, pieces)
+            if place.superseded:
+                stream.end(End.SUPERSEDED)
+            await stream.farewell(pieces)
+            if stream.cut:
+                raise ClientLeft("the stream was cut in the middle of a write")
+        finally:
+            if self._open.get(key) is stream:
+                del self._open[key]
+            self._registry.leave(held)
+            why = stream.why or End.BROKEN
+            tell(StreamEnded(why.value))
+            if why is End.LOGGED_OUT:
+                self._over(desk)
+
+    def _outdated(self, key: Key, held: Held) -> bool:
+        """Whether a newer stream of the device is open already: the two came at the same moment."""
+        other = self._open.get(key)
+        return other is not None and other.held.token > held.token
+
+    def _hear(self, tenant: TenantId, said: Event | Superseded | Ended) -> None:
+        match said:
+            case Superseded(_, device, token):
+                self._supersede(tenant, device, token)
+            case Ended(_, session):
+                for stream in list(self._open.values()):
+                    if (stream.desk.tenant, stream.desk.session) == (tenant, session):
+                        stream.end(End.SESSION)
+
+    def _lost(self, held: Held) -> None:
+        self._supersede(held.tenant, held.device, held.token + 1)
+
+    def _supersede(self, tenant: TenantId, device: DeviceId, token: int) -> None:
+        stream = self._open.get((tenant, device))
+        if stream is not None and stream.held.token < token:
+            stream.end(End.SUPERSEDED)
+
+
+async def begin(bus: EventBus, journal: Journal, last: str | None) -> Start | Down:
+    """Where a desk goes on from that has `last` as its last id."""
+    at = parsed(last) if last is not None else None
+    if at is None:
+        return Start(journal.head, resumed=False, reset=last is not None)
+    if journal.after(at) is not None:
+        return Start(at, resumed=True, reset=False)
+    page = await bus.page(journal.tenant, at)
+    if isinstance(page, Down):
+        return page
+    if isinstance(page, Gone):
+        return Start(page.head, resumed=False, reset=True)
+    return Start(at, resumed=True, reset=False, missed=page)
+
+
+def full() -> Problem:
+    """The last place has gone to somebody else meanwhile."""
+    return Problem(Code.OVERLOADED, "as many streams as there is room for are open", retry_after=TRY_AGAIN)
+
+
+def unavailable(down: Down) -> Problem:
+    """The session tier, and with it the bus, cannot be asked."""
+    return Problem(Code.CACHE_UNAVAILABLE, f"events: {down.why}", retry_after=TRY_AGAIN)
