@@ -6,7 +6,7 @@
 The ids are the stream's: a desk may go from one to the other and back. A poll takes nobody's stream away.
 
 Who waits holds no place in the house. The head of its answer has left by then, so that all that can be refused is
-refused before.
+refused before. Of one device's polls the newest waits; the others are answered.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ import trio
 
 from bff.events.cursor import written
 from bff.events.event import Event
-from bff.events.journal import Full, Reset
+from bff.events.journal import Reset
 from bff.events.streams import begin, full, unavailable
 from bff.facts.events import ForceLogoutDelivered
 from bff.model import Answer, Down, Streamed
-from nurseries import required, tell, until
+from nurseries import KeyedScopes, required, tell, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from bff.events.bus import EventBus
     from bff.events.journal import Journal, Listener
+    from bff.events.registry import Key
     from bff.model import Claims, Pieces
     from bff.outside import Outside
     from bff.problem import Problem
@@ -77,8 +78,8 @@ class Polls:
         self._outside = outside
         self._places = places
         self._over = over
-        self._waiting: set[trio.CancelScope] = set()
-        self._draining = False
+        self._waiting: KeyedScopes[Key] = KeyedScopes("polls")
+        self._drained = trio.Event()
 
     async def answer(self, desk: Claims, query: PollQuery) -> Answer | Streamed | Problem:
         """What was said after `query.after`, at once where there is something. Raises `nurseries.Unbounded`."""
@@ -107,13 +108,11 @@ class Polls:
 
     def drain(self) -> None:
         """This instance leaves: whoever waits is answered now."""
-        self._draining = True
-        for scope in list(self._waiting):
-            scope.cancel(reason="poll: this instance leaves")
+        self._drained.set()
 
     def _patience(self, desk: Claims, query: PollQuery) -> float:
         """Seconds to wait: as asked, within the request's deadline, the token's time, and the instance's."""
-        if self._draining:
+        if self._drained.is_set():
             return 0.0
         asked = min(max(0, query.wait_ms), LONGEST_MS) / 1000
         return min(asked, required("poll") - RESERVE, desk.expires_at - self._outside.now())
@@ -122,35 +121,46 @@ class Polls:
         self, desk: Claims, journal: Journal, at: Position, over: float, place: BulkheadPermit, pieces: Pieces
     ) -> None:
         """Say what comes, when it comes; or that nothing has."""
-        answer = _answer((), at)
         with place:
-            listener = journal.listen(desk, at)
-            if listener is not None:
-                try:
-                    answer = await self._heard(desk, journal, listener, over) or answer
-                finally:
-                    listener.leave()
-            await pieces.write(answer.body)
+            answer = await self._heard(desk, journal, at, over, pieces)
+            await pieces.write((answer or _answer((), at)).body)
 
-    async def _heard(self, desk: Claims, journal: Journal, listener: Listener, over: float) -> Answer | None:
-        """What came first, or where the journal is when nothing has; None where the listener was cut."""
-        with until(over) as scope:
-            self._waiting.add(scope)
-            try:
-                while True:
-                    items = await listener.next()
-                    if Full() in items:
-                        return None
-                    events = [item for item in items if isinstance(item, Event)]
-                    lost = [item.position for item in items if isinstance(item, Reset)]
-                    if lost:
-                        return _answer((), lost[-1], reset=True)
-                    if events:
-                        self._judge(desk, events)
-                        return _answer(events, journal.head)
-            finally:
-                self._waiting.discard(scope)
-        return None if listener.waits else _answer((), journal.head)
+    async def _heard(self, desk: Claims, journal: Journal, at: Position, over: float, pieces: Pieces) -> Answer | None:
+        """What came first, or where the journal is when nothing has; None where that cannot be said."""
+        listener = journal.listen(desk, at)
+        if listener is None:
+            return None
+        heard: list[Answer] = []
+
+        async def listen(within: trio.CancelScope) -> None:
+            heard.append(await self._first(desk, journal, listener, at))
+            within.cancel(reason="poll: something came")
+
+        try:
+            with self._waiting.newest((desk.tenant, desk.device)), until(over) as scope:
+                async with trio.open_nursery() as nursery:
+                    for wait in (partial(listen, scope), partial(_until, self._drained.wait, scope)):
+                        nursery.start_soon(wait)
+                    await _until(pieces.departed, scope)
+            if heard:
+                return heard[0]
+            return None if listener.waits else _answer((), journal.head)
+        finally:
+            listener.leave()
+
+    async def _first(self, desk: Claims, journal: Journal, listener: Listener, at: Position) -> Answer:
+        """What there is to say, when there is something; of more than can wait, that the log is to be read."""
+        while True:
+            items = await listener.next()
+            if listener.cut:
+                return _answer((), at)
+            lost = [item.position for item in items if isinstance(item, Reset)]
+            if lost:
+                return _answer((), lost[-1], reset=True)
+            events = [item for item in items if isinstance(item, Event)]
+            if events:
+                self._judge(desk, events)
+                return _answer(events, journal.head)
 
     def _judge(self, desk: Claims, events: Sequence[Event]) -> None:
         """A desk that is told to log out has no session any more, however it heard."""
@@ -158,6 +168,12 @@ class Polls:
             if event.said is not None and event.said.type == "force-logout":
                 tell(ForceLogoutDelivered(max(0.0, self._outside.now() - event.at)))
                 self._over(desk)
+
+
+async def _until(happens: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+    """End the wait when it does."""
+    await happens()
+    scope.cancel(reason="poll: nobody need wait any more")
 
 
 def _answer(events: Sequence[Event], after: Position, *, reset: bool = False) -> Answer:

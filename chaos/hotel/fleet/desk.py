@@ -91,7 +91,7 @@ class Desk:
         self, client: httpx.AsyncClient, base: str, outside: Outside, *, device: str, patience: float = PATIENCE
     ) -> None:
         self._client = client
-        self._patience = patience
+        self.patience = patience
         self.base = base.rstrip("/")
         self._outside = outside
         self.device = device
@@ -164,16 +164,16 @@ class Desk:
         twice = method != "POST" or "idempotency-key" in (headers or {})
 
         def request() -> httpx.Request:
-            proved = self._headers(method, path, headers, bare)
+            proved = self.proved(method, path, headers, bare=bare)
             return self._client.build_request(method, f"{self.base}{path}", params=params, headers=proved, json=body)
 
-        with within(self._patience):
+        with within(self.patience):
             try:
                 answer = await self._sent(request, twice)
             except httpx.HTTPError as error:
                 raise Refused(0, "UNREACHABLE", f"{self.base} does not answer ({type(error).__name__})") from None
             return _accepted(answer)
-        raise Refused(0, "UNREACHABLE", f"{self.base} did not answer within {self._patience:.0f} s")
+        raise Refused(0, "UNREACHABLE", f"{self.base} did not answer within {self.patience:.0f} s")
 
     async def _sent(self, request: Callable[[], httpx.Request], twice: bool) -> httpx.Response:
         """Once more where the connection broke and asking `twice` does no harm: with a proof of its own."""
@@ -184,7 +184,10 @@ class Desk:
                 raise
         return await self._client.send(request())
 
-    def _headers(self, method: str, path: str, extra: dict[str, str] | None, bare: bool) -> dict[str, str]:
+    def proved(
+        self, method: str, path: str, extra: Mapping[str, str] | None = None, *, bare: bool = False
+    ) -> dict[str, str]:
+        """The headers of one request: its proof, its token unless `bare`, and what is `extra`. For one use."""
         token = self.session.access_token if self.session is not None and not bare else None
         proof = make_proof(
             self.key,

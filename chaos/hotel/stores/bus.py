@@ -101,6 +101,10 @@ class SimBus:
                 await self._news.wait()
         return await self._server.asked(lambda: self._since(int(after)))
 
+    def overrun(self) -> None:
+        """What has gone by cannot be read on the bus any more, as when more has come since than it holds."""
+        self._passing.clear()
+
     def _since(self, place: int) -> Passage:
         passing = [one for number, one in self._passing if number > place]
         return Passage(tuple(passing), str(max(place, self._number)))
