@@ -196,7 +196,9 @@ async def test_a_suspended_tenants_desks_hear_that_and_no_more_and_come_back_whe
         refused = await side.ear(desk)
         assert (refused.said, refused.problem["code"]) == ([], "TENANT.SUSPENDED")
         assert await side.push("tenant-status", server="two", data={"status": "active"}) == 204
-        assert (await side.ear(desk, ear.last)).words == ["hello"]
+        back = await side.ear(desk, ear.last)
+        await back.until(lambda ear: len(ear.said) > 1)
+        assert (back.words, back.data("tenant-status")["status"]) == (["hello", "tenant-status"], "active")
 
 
 async def test_a_mutation_tells_the_other_desks_of_its_property_and_not_its_own(autojump_clock, between):
