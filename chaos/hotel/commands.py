@@ -136,17 +136,24 @@ async def _show(data: Path, choice: Choice, every: float, as_json: bool) -> None
             return
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_look_on, looking, console, every)
+                nursery.start_soon(looking.follow)
+                nursery.start_soon(_look_on, looking, console, every, nursery.cancel_scope)
                 await anext(signals)
                 nursery.cancel_scope.cancel(reason="asked to end")
+        if looking.over:
+            click.echo(f"bff: {looking.over}")
 
 
-async def _look_on(looking: Looking, console: Console, every: float) -> None:
+async def _look_on(looking: Looking, console: Console, every: float, all_of_it: trio.CancelScope) -> None:
+    """Draw what there is to see, until there is nothing more; then everything ends."""
     with Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            await looking.again()
+        due = True
+        while not looking.over:
+            if due:
+                await looking.again()
             live.update(looking.picture(*console.size), refresh=True)
-            await trio.sleep(every)
+            due = await looking.rest(every)
+    all_of_it.cancel(reason="there is nothing more to see")
 
 
 @click.group("chaos")

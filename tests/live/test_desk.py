@@ -1,5 +1,6 @@
 """What a person sees at a desk: the picture itself, and how it goes on while the server comes and goes."""
 
+import json
 import os
 import pty
 import re
@@ -7,8 +8,10 @@ import select
 import signal
 import sys
 import time
+from base64 import b64encode
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -250,6 +253,40 @@ def test_in_a_terminal_it_moves_until_it_is_interrupted(hotel):
         if pid:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def test_in_a_terminal_one_is_told_what_happens_and_when_one_is_logged_out_f31(hotel):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(
+            sys.executable, [sys.executable, "-P", "-m", "bff", "desk", "--data", str(hotel.data), "--every", "60"]
+        )
+    try:
+        until(terminal, lambda text: "● live" in text)
+        say(hotel, "alert", message="The lift stands still")
+        until(terminal, lambda text: "The lift stands still" in text)
+        say(hotel, "force-logout", reason="this desk was stolen")
+        left = until(terminal, lambda text: "bff: " in text)
+        assert "bff: you have been logged out: this desk was stolen" in left[left.index("\x1b[?1049l") :]
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        pid = 0
+    finally:
+        os.close(terminal)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def say(hotel, kind, **data):
+    """As the platform says it, to the first operator's desks."""
+    who = hotel.said["operators"][0]
+    told = {"type": kind, "tenantId": who["tenant"], "operatorId": who["operator"], "data": data}
+    message = {"messageId": f"{kind}-{os.urandom(4).hex()}", "data": b64encode(json.dumps(told).encode()).decode()}
+    headers = {"authorization": f"Bearer {hotel.said['internalToken']}"}
+    url = f"{hotel.said['ops']}/internal/events"
+    assert httpx.post(url, json={"message": message}, headers=headers, trust_env=False).status_code == 204
 
 
 def until(terminal, enough, seconds=15):

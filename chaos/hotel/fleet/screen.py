@@ -5,7 +5,8 @@
     ○ skeleton   grey bars where the content would be, and why
 
 Two of the fourteen, the property and the operator, are the picture's first line; the others have a panel each where
-the terminal is large enough, else a line each. Pure: an answer of the dashboard in, something rich can print out.
+the terminal is large enough, else a line each. Below them is how the desk hears of changes, and what happened last.
+Pure: an answer of the dashboard in, something rich can print out.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chaos.hotel.fleet.desk import Seen
+from chaos.hotel.fleet.news import CONDITIONS, News, names_in, words
 from chaos.hotel.fleet.views import WIDGETS, Line, View, Widget, why
 
 Data = Mapping[str, Any]
@@ -33,25 +35,37 @@ AROUND: Final = 2  # lines above and below the panels
 SKELETON: Final = ("▒▒▒▒▒▒▒▒▒▒▒▒▒▒  ▒▒▒▒▒▒▒", "▒▒▒▒▒▒▒▒▒  ▒▒▒▒▒▒▒▒▒▒▒▒", "▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒")
 MARKS: Final = {"ok": ("●", "green"), "stale": ("◐", "cyan"), "skeleton": ("○", "yellow"), "absent": ("·", "dim")}
 HEIGHTS: Final = "▁▂▃▄▅▆▇█"
+MOST_NEWS: Final = 5  # lines of what happened, and how it is heard
 REMEMBERED: Final = 24  # answers in the line of how long they took
 
 
 def screen(
-    seen: Seen | None, *, width: int, height: int, trouble: str = "", history: Sequence[float] = ()
+    seen: Seen | None,
+    *,
+    width: int,
+    height: int,
+    trouble: str = "",
+    history: Sequence[float] = (),
+    news: News | None = None,
 ) -> RenderableType:
     """The whole picture, for a terminal of `width` columns and `height` lines.
 
     `trouble` is why there is no newer one: what was `seen` last stays in view under it, or nothing if there is none.
-    `history` are the seconds that answers took, the newest last.
+    `history` are the seconds that answers took, the newest last; `news` what the desk was told, None where nobody
+    listens.
     """
     if seen is None:
         return Panel(Text(trouble, style="bold red"), box=box.ROUNDED, width=min(width, 100), border_style="red")
     across = 3 if width >= 96 else 2 if width >= 66 else 1
     rows = -(-len(WIDGETS) // across)
-    tall = (height - AROUND) // rows
+    tall = min(TALLEST, (height - AROUND - (news is not None)) // rows)
     faded = bool(trouble)
-    body = _panels(seen, across, min(tall, TALLEST), faded) if tall >= SHORTEST else _lines(seen, faded)
-    return Group(_banner(trouble) if trouble else _head(seen, width), body, _foot(seen, history, width))
+    body, taken = (
+        (_panels(seen, across, tall, faded), rows * tall) if tall >= SHORTEST else (_lines(seen, faded), len(WIDGETS))
+    )
+    top = _banner(trouble) if trouble else _head(seen, width)
+    below = [] if news is None else _told(news, seen, min(MOST_NEWS, height - AROUND - taken))
+    return Group(top, body, _foot(seen, history, width), *below)
 
 
 def _banner(trouble: str) -> RenderableType:
@@ -91,6 +105,22 @@ def _foot(seen: Seen, history: Sequence[float], width: int) -> RenderableType:
     left.append(f"at {_clock(seen.body['generatedAt'])}", style="dim")
     shown = history[-REMEMBERED if width >= 66 else -8 :]
     return _sides(left, Text(f"{_heights(shown, seen.body['deadlineMs'] / 1000)} ", style="dim"))
+
+
+def _told(news: News, seen: Seen, room: int) -> list[RenderableType]:
+    """How the desk hears, and below it what happened; of one line alone the newest has the most."""
+    mark, style, meaning = CONDITIONS[news.condition.state]
+    names = names_in(seen.body["widgets"])
+    happened = [Text.assemble((f"{one.clock}  ", "dim"), words(one.what, names)) for one in news.happened]
+    why = f"{meaning}: {news.condition.why}" if news.condition.why else meaning
+    first = happened[0] if room == 1 and happened else Text(why, style="dim")
+    lines = [first, *(happened if room > 1 else ())][: max(0, room)]
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(width=10)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for number, line in enumerate(lines):
+        table.add_row(Text(f" {mark} {news.condition.state}" if number == 0 else "", style=style), line)
+    return [table] if lines else []
 
 
 def _heights(history: Sequence[float], most: float) -> str:
