@@ -9,7 +9,7 @@ SPREE := tests/live/test_killing_spree.py
 # Two at a time, each one's lines together where this make can do so (4.0).
 TOGETHER := $(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: run test check lint types async layers kit bench soak clean lock
+.PHONY: run test check lint types async layers kit live bench soak clean lock
 .DEFAULT_GOAL := run
 
 # Set-up happens once, and again only when the lock or the project file changes.
@@ -35,20 +35,24 @@ lint:
 types:
 	$(BIN)/mypy
 async:
-	$(BIN)/flake8 $$(grep -rlE '^ *(async (def|with|for) |(from|import) (trio|asyncio|anyio))' --include='*.py' bff nurseries chaos tests)
+	$(AFTERWARDS) $(BIN)/flake8 $$(grep -rlE '^ *(async (def|with|for) |(from|import) (trio|asyncio|anyio))' --include='*.py' bff nurseries chaos tests)
 layers:
 	$(BIN)/lint-imports
 # The kit is traced, and no branch of it is left untried.
 kit:
 	$(BIN)/pytest tests/nurseries --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
 
-# What is live has deadlines of real time: two at once at most, and the spree, which takes all there is, by itself.
+# What is live has deadlines of real time: two at once at most, and beside them only what waits until nobody else wants
+# a core; the spree, which takes all there is, by itself.
 # Where CI is set, each virtual test runs twice, and fails where the two runs differ.
 test: $(READY)
-	+@$(TOGETHER) async types lint layers kit
-	$(BIN)/pytest tests/live --ignore=$(SPREE) -n 2 --dist worksteal
+	+@$(TOGETHER) types kit lint layers
+	+@$(TOGETHER) live async AFTERWARDS='nice -n 19'
 	$(BIN)/pytest $(SPREE)
 	$(BIN)/pytest --ignore=tests/nurseries --ignore=tests/live $(CORES)
+
+live: $(READY)
+	$(BIN)/pytest tests/live --ignore=$(SPREE) -n 2 --dist worksteal
 
 bench: $(READY)
 	@$(BIN)/python -m chaos.hotel.bench
