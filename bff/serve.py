@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 import signal
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +20,7 @@ import msgspec
 import trio
 
 from bff.config import BadSetting, Bind, variable
+from bff.facts.events import StreamsCapped
 from bff.house import House, Stores, compose
 from bff.log import lines
 from bff.stores.border import open_border
@@ -30,19 +30,20 @@ from bff.stores.redis_cache import open_cache
 from bff.stores.redis_tier import open_tier
 from bff.upstreams.services import LOCATED
 from bff.wire.edge import serve_edge, server_context
+from bff.wire.files import allow_many_files, room_for
 from bff.wire.limits import EdgeConfig, Limits
 from bff.wire.pool import Pool
 from bff.wire.transport import TrioTransport
-from nurseries import Owner, listening, open_owner, within
+from nurseries import Owner, listening, open_owner, tell, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bff.config import Settings
     from bff.outside import Outside
+    from bff.wire.files import Room
 
 OWNED: Final = 16_384  # background tasks at once; a dashboard's fan-out is one
-BESIDE_STREAMS: Final = 4_096  # connections for everything else
 OPS_LIMITS: Final = Limits(connections=64)
 GRACE_SECONDS: Final = 6.0  # for what is under way when the end begins: CONTRACT section 7 gives ten to all of it
 OPS_GRACE_SECONDS: Final = 0.5
@@ -90,16 +91,18 @@ async def serve_until_told(
 
     `edge` are sockets that listen already and that others accept from too; without any it binds its own.
     """
-    allow_many_sockets()
+    room = room_for(told.streams, allow_many_files())
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with AsyncExitStack() as parts:
             stores = await _open_stores(told, parts)
             owner = await parts.enter_async_context(open_owner("server", bound=OWNED))
-            house = compose(told, outside, stores, owner)
+            house = compose(replace(told, streams=room.streams), outside, stores, owner)
             parts.push_async_callback(house.pool.aclose)
             parts.enter_context(listening(house.meters.hear))
             parts.enter_context(listening(lines(log)))
-            await _listen(told, outside, house, owner, signals, announce, edge)
+            if room.streams < told.streams:
+                _own_up(house, told.streams, room)
+            await _listen(told, outside, house, owner, signals, announce, edge, Limits(connections=room.connections))
 
 
 async def _open_stores(told: Settings, parts: AsyncExitStack) -> Stores:
@@ -123,8 +126,8 @@ async def _listen(
     signals: Any,
     announce: Callable[[Addresses], None],
     shared: Sequence[trio.SocketListener],
+    limits: Limits,
 ) -> None:
-    limits = Limits(connections=told.streams + BESIDE_STREAMS)
     edge = EdgeConfig(outside, limits=limits, tls=_tls(told), grace=GRACE_SECONDS)
     ops = EdgeConfig(outside, limits=OPS_LIMITS, grace=OPS_GRACE_SECONDS)
     edge_sockets = list(shared) or await bound(told.edge, "BFF_EDGE_BIND")
@@ -202,7 +205,8 @@ def _spare_collections() -> None:
     gc.set_threshold(*COLLECT_EVERY)
 
 
-def allow_many_sockets() -> None:
-    """As many open files as this process may have: a stream per desk, and a connection per call behind it."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _own_up(house: House, asked: int, room: Room) -> None:
+    """There is room for fewer streams than `BFF_STREAMS` says: once in the log, and in `/readyz` for good."""
+    tell(StreamsCapped(asked, room.streams, room.files))
+    detail = f"room for {room.streams} and not {asked}, as {room.files} files may be open"
+    house.readiness.lacks("streams", detail)

@@ -37,13 +37,13 @@ from bff.serve import (
     OPS_GRACE_SECONDS,
     OPS_LIMITS,
     Addresses,
-    allow_many_sockets,
     bound,
     ignore_signals,
     url_of,
 )
 from bff.wire.edge import serve_edge
 from bff.wire.exchange import Bounds
+from bff.wire.files import allow_many_files
 from bff.wire.limits import EdgeConfig
 from bff.wire.pool import Pool, PoolLimits
 from bff.wire.transport import TrioTransport
@@ -266,7 +266,7 @@ async def supervise_until_told(
     `announce` is called once all of them serve, `changed` with their process ids when one was replaced. Raises
     `BadSetting` for what cannot be used, `Ended` for a worker that could not be started for another reason.
     """
-    allow_many_sockets()
+    allow_many_files()
     edge = await bound(told.edge, "BFF_EDGE_BIND")
     ops = await bound(told.ops, "BFF_OPS_BIND")
     urls = url_of(edge, told.tls is not None), url_of(ops, False)

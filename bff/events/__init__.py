@@ -6,6 +6,7 @@ journal.py   a tenant's latest events, and who waits for the next
 logs.py      how a journal keeps up with its tenant's log
 bus.py       the one reader of an instance: probe, stall, rebuild
 registry.py  one stream per device, on whichever instance
+backstop.py  whose session is over, in case the word was lost
 stream.py    a device's stream, from hello to its last word
 streams.py   all streams of an instance: who gets one, and who is told to end
 poll.py      the same events for who cannot hold a stream

@@ -11,8 +11,7 @@ A probe of its own goes round every half second. When none has come back for two
 bus has stalled: each listener is told once, and the line is given up for another (F-34).
 
 `ears` hear before any listener does: each event of a tenant with a journal here, `force-logout` and `tenant-status` of
-any, and the words `Superseded` and `Ended`; some twice, where the reader begins anew. What else is of tenants to whom
-nobody listens here is not even parsed.
+any, and the words `Superseded` and `Ended`; some twice, where the reader begins anew. The rest is not even parsed.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ class EventBus:
         journal = self._journals.get(tenant)
         if journal is not None:
             journal.touch()
-            down = await self._logs.catch_up(journal) if journal.head.offset < page.head.offset else None
+            down = await self._logs.catch_up(journal) if journal.head != page.head else None
             if down is not None:
                 return down
         return tuple(read(tenant, entry) for entry in page.entries)
@@ -113,11 +112,13 @@ class EventBus:
     async def post(self, postings: Sequence[Posting]) -> tuple[Position, ...] | Down:
         """Say each of them, in order; `Down` at once while out of step. As `bff.stores.bus.Bus.post` otherwise.
 
-        What is for somebody who listens here is known here by then, and is given back to a server that loses it.
+        It is known here by then, whoever listens, and is given back to a server that loses it.
         """
         if not self.in_step:
             await trio.lowlevel.checkpoint()
             return NOT_IN_STEP
+        for tenant in dict.fromkeys(one.tenant for one in postings if one.tenant not in self._journals):
+            await in_time(partial(self.journal, tenant))  # where that cannot be, posting cannot either
         answer = await in_time(partial(self._bus.post, postings))
         down = answer if isinstance(answer, Down) else await self._learn(postings, answer)
         if down is not None:

@@ -6,6 +6,8 @@
                 hello, reset, drain     with the position at which the desk now is
                 superseded, bus-stalled, expired    without one: a desk goes on from where it was
 
+A log may also say of itself that events are lost that were said before: whoever reads on over that is told `reset`.
+
 An event is said to a tenant, and each further id narrows who hears it. Who hears it is judged by the token alone: a
 desk does not say what it may see.
 """
@@ -32,6 +34,7 @@ ORDINARY: Final[tuple[Type, ...]] = (
     "sync-cursor",
     "tenant-status",
 )
+LOSS: Final = b'{"type":"reset"}'  # the payload of an entry that says so
 WITH_POSITION: Final = frozenset({"hello", "reset", "drain"})
 
 
@@ -72,7 +75,7 @@ class Event:
     """A log's entry, read. `said` is None for an entry that says nothing to anybody.
 
     `at` is when it was posted, in POSIX seconds; `data` is what desks get, as JSON, and `frame` all of it as it goes on
-    a stream: made once, however many desks it goes to.
+    a stream: made once, however many desks it goes to. `lost`: before it something is missing that once was there.
     """
 
     position: Position
@@ -80,6 +83,7 @@ class Event:
     at: float
     data: bytes = b""
     frame: bytes = b""
+    lost: bool = False
 
     def reaches(self, desk: Claims) -> bool:
         """Whether it is for the desk with these claims."""
@@ -91,6 +95,8 @@ _said = msgspec.json.Decoder(Said)
 
 def read(tenant: TenantId, entry: Entry) -> Event:
     """An entry of that tenant's log. What does not parse, or names another tenant, says nothing to anybody (F-30)."""
+    if entry.payload == LOSS:
+        return Event(entry.position, None, entry.at, lost=True)
     try:
         said = _said.decode(entry.payload) if entry.payload else None
     except msgspec.MsgspecError:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 import msgspec
 
 from bff.events.event import Said, Type
+from bff.events.farewell import again
 from bff.facts.events import EventTaken, SessionsEnded
 from bff.model import Answer, DeviceId, Down, OperatorId, PropertyId, SessionId, TenantId
 from bff.problem import Code, FieldError, Problem
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 PATH: Final = "/internal/events"
 REMEMBER: Final = 86_400.0  # seconds in which a message id that comes again is not said again (CONTRACT section 5)
 ENDED_SECONDS: Final = 86_400.0  # how long the tier knows that a session has ended; no access token lives longer
-TRY_AGAIN: Final = 2.0
 LONGEST: Final = 256  # characters of an id
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST)]
@@ -131,15 +131,15 @@ class Intake:
         said = told.said()
         known = await self._bus.said(said.tenant_id, uid)
         if isinstance(known, Down):
-            return _unavailable(known)
+            return self._unavailable(known)
         tell(EventTaken(said.type, known))
         if known:
             return Answer(204, b"")
         if down := await self._make_true(said, status):
-            return _unavailable(down)
+            return self._unavailable(down)
         posting = Posting(said.tenant_id, uid, msgspec.json.encode(said), self._outside.now(), REMEMBER)
         posted = await self._bus.post([posting])
-        return _unavailable(posted) if isinstance(posted, Down) else Answer(204, b"")
+        return self._unavailable(posted) if isinstance(posted, Down) else Answer(204, b"")
 
     async def _make_true(self, said: Said, status: TenantStatus | None) -> Down | None:
         """What must be so before anybody hears of it."""
@@ -160,6 +160,10 @@ class Intake:
         self._ended(said.tenant_id, ended)
         return None
 
+    def _unavailable(self, down: Down) -> Problem:
+        wait = again(1, self._outside.entropy)
+        return Problem(Code.CACHE_UNAVAILABLE, f"events: {down.why}", retry_after=wait)
+
 
 def unknown(why: str) -> Problem:
     """Whoever it is may say nothing here."""
@@ -171,7 +175,3 @@ def _invalid(error: Exception, where: str) -> Problem:
     inner = drift.path.removeprefix("$").removeprefix(".")
     path = ".".join(part for part in (where, inner) if part) or "$"
     return Problem(Code.VALIDATION_FAILED, f"{path}: {drift.message}", errors=(FieldError(path, drift.message),))
-
-
-def _unavailable(down: Down) -> Problem:
-    return Problem(Code.CACHE_UNAVAILABLE, f"events: {down.why}", retry_after=TRY_AGAIN)

@@ -187,7 +187,9 @@ class Journal:
             return None
         listener = Listener(self, claims)
         for event in history:
-            if event.reaches(claims):
+            if event.lost:
+                listener.reset(Reset(event.position))
+            elif event.reaches(claims):
                 listener.offer(event)
         if self.stalled:
             listener.turn(STALLED)
@@ -252,8 +254,7 @@ class Journal:
         """What is kept is not what the log has: it goes on from `position`, and everybody is told."""
         self.head = self.base = position
         self._kept.clear()
-        for listener in self._listeners:
-            listener.reset(Reset(position))
+        self._tell_lost(position)
 
     def turn(self, *, stalled: bool) -> None:
         """The bus has stalled, or is back: each listener is told once."""
@@ -262,6 +263,10 @@ class Journal:
             for listener in self._listeners:
                 listener.turn(STALLED if stalled else ALIVE)
 
+    def _tell_lost(self, position: Position) -> None:
+        for listener in self._listeners:
+            listener.reset(Reset(position))
+
     def _add(self, entry: Entry) -> None:
         event = read(self.tenant, entry)
         self.head = entry.position
@@ -269,6 +274,8 @@ class Journal:
         if len(self._kept) > WINDOW:
             dropped, _ = self._kept.popleft()
             self.base, self._begins = dropped.position, dropped.at
+        if event.lost:
+            self._tell_lost(event.position)
         if event.said is None:
             return
         if self._first is not None:

@@ -2,22 +2,26 @@
 
     page(head) ──► a page of it      read on, until the log has no more
         └────────► Gone ──► restore(all that is known) ──► page(head) ──► a page: it was given back, by whomever
-                                                               └────────► Gone: it is lost, reset
+                                                               └────────► Gone: it is lost, said in the log, reset
 
 The log decides in the end: whoever is behind has what is his own put back by others too, and finds it at the next page.
+Who was away when something was lost has an id from before, and would read on over the gap: so the log itself says it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import count, takewhile
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
+from bff.events.cursor import written
+from bff.events.event import LOSS
 from bff.facts.events import EventsLost, EventsRestored
 from bff.model import Down
-from bff.stores.bus import Page
+from bff.stores.bus import KEPT_SECONDS, Gone, Page, Posting
 from nurseries import tell, within
 
 if TYPE_CHECKING:
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from bff.events.journal import Journal
     from bff.model import TenantId
     from bff.outside import Outside
-    from bff.stores.bus import Bus, Entry, Gone, Position
+    from bff.stores.bus import Bus, Entry, Position
 
 T = TypeVar("T")
 
@@ -88,8 +92,11 @@ class Logs:
                     return None
                 continue
             if tries and journal.head == head:
+                lost = await self._say_lost(journal, page.head)
+                if isinstance(lost, Down):
+                    return lost
                 tell(EventsLost(journal.listeners))
-                journal.reset(page.head)
+                journal.reset(lost)
             else:
                 down = await self._give_back(journal, page.head)
                 if down is not None:
@@ -119,6 +126,30 @@ class Logs:
         if restored and len(known) - 1 > kept:
             tell(EventsRestored(len(known) - 1 - kept))
         return None
+
+    async def _say_lost(self, journal: Journal, last: Position) -> Position | Down:
+        """Where the journal goes on: after a word in the log, or at its end where nobody can be misled by it.
+
+        Nobody can where the log has gone far ahead, and has none of what is known here: no id from before the loss
+        leads on then. So it is with who only was too slow for it.
+        """
+        behind = last.offset <= journal.head.offset or await self._has_some(journal)
+        if behind is not True:
+            return last if behind is False else behind
+        uid = f"lost {written(journal.head)}"
+        word = Posting(journal.tenant, uid, LOSS, self._outside.now(), KEPT_SECONDS)
+        said = await in_time(partial(self._bus.post, [word]))
+        return said if isinstance(said, Down) else said[0]
+
+    async def _has_some(self, journal: Journal) -> bool | Down:
+        """Whether the log has any of what is known here: looked for from the end, in steps that grow."""
+        known = journal.known()
+        steps = takewhile(lambda step: step < len(known), (1 << power for power in count()))
+        for at in (*(len(known) - 1 - step for step in steps), 0):
+            page = await self.page(journal.tenant, known[at].position)
+            if not isinstance(page, Gone):
+                return page if isinstance(page, Down) else True
+        return False
 
 
 async def _read_on(journal: Journal, entries: Sequence[Entry]) -> None:

@@ -6,7 +6,8 @@
 The ids are the stream's: a desk may go from one to the other and back. A poll takes nobody's stream away.
 
 Who waits holds no place in the house. The head of its answer has left by then, so that all that can be refused is
-refused before. Of one device's polls the newest waits; the others are answered.
+refused before. Of one device's polls the newest waits; the others are answered. So is one whose session is over: the
+next is refused.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from bff.events.journal import Reset
 from bff.events.streams import begin, full, unavailable
 from bff.facts.events import ForceLogoutDelivered
 from bff.model import Answer, Down, Streamed
+from bff.stores.bus import Ended
 from nurseries import KeyedScopes, required, tell, until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from bff.events.bus import EventBus
     from bff.events.journal import Journal, Listener
     from bff.events.registry import Key
-    from bff.model import Claims, Pieces
+    from bff.model import Claims, Pieces, SessionId, TenantId
     from bff.outside import Outside
     from bff.problem import Problem
-    from bff.stores.bus import Position
+    from bff.stores.bus import Position, Superseded
     from nurseries import Bulkhead, BulkheadPermit
 
 LONGEST_MS: Final = 25_000  # that a poll waits; more is clamped (CONTRACT section 5)
@@ -80,21 +82,26 @@ class Polls:
         self._over = over
         self._waiting: KeyedScopes[Key] = KeyedScopes("polls")
         self._drained = trio.Event()
+        self._scopes: dict[Listener, trio.CancelScope] = {}  # of those who wait
+        bus.ears.append(self._hear)
 
     async def answer(self, desk: Claims, query: PollQuery) -> Answer | Streamed | Problem:
         """What was said after `query.after`, at once where there is something. Raises `nurseries.Unbounded`."""
         required("events")
         journal = await self._bus.journal(desk.tenant)
         if isinstance(journal, Down):
-            return unavailable(journal)
+            return unavailable(journal, self._places, self._outside)
         start = await begin(self._bus, journal, query.after or None)
         if isinstance(start, Down):
-            return unavailable(start)
+            return unavailable(start, self._places, self._outside)
         if not query.after or start.reset:
             return _answer((), start.at, reset=start.reset)
         said = start.missed or journal.after(start.at)
         if said is None:  # the window has moved on since: the next poll reads on from there
             return _answer((), start.at)
+        lost = [event.position for event in said if event.lost]
+        if lost:
+            return _answer((), lost[-1], reset=True)
         at = said[-1].position if said else start.at
         events = [event for event in said if event.reaches(desk)]
         patience = self._patience(desk, query)
@@ -103,8 +110,18 @@ class Polls:
             return _answer(events, at)
         place = self._places.enter()
         if place is None:
-            return full()
+            return full(self._places, self._outside)
         return Streamed(partial(self._wait, desk, journal, at, trio.current_time() + patience, place), MEDIA)
+
+    def sessions(self) -> Iterator[tuple[TenantId, SessionId]]:
+        """Of the desks that wait."""
+        return ((listener.claims.tenant, listener.claims.session) for listener in self._scopes)
+
+    def end_session(self, tenant: TenantId, session: SessionId) -> None:
+        """That session is over: who waits by it is answered now."""
+        for listener, scope in self._scopes.items():
+            if (listener.claims.tenant, listener.claims.session) == (tenant, session):
+                scope.cancel(reason="poll: its session is over")
 
     def drain(self) -> None:
         """This instance leaves: whoever waits is answered now."""
@@ -138,6 +155,7 @@ class Polls:
 
         try:
             with self._waiting.newest((desk.tenant, desk.device)), until(over) as scope:
+                self._scopes[listener] = scope
                 async with trio.open_nursery() as nursery:
                     for wait in (partial(listen, scope), partial(_until, self._drained.wait, scope)):
                         nursery.start_soon(wait)
@@ -146,6 +164,7 @@ class Polls:
                 return heard[0]
             return None if listener.waits else _answer((), journal.head)
         finally:
+            self._scopes.pop(listener, None)
             listener.leave()
 
     async def _first(self, desk: Claims, journal: Journal, listener: Listener, at: Position) -> Answer:
@@ -161,6 +180,10 @@ class Polls:
             if events:
                 self._judge(desk, events)
                 return _answer(events, journal.head)
+
+    def _hear(self, tenant: TenantId, said: Event | Superseded | Ended) -> None:
+        if isinstance(said, Ended):
+            self.end_session(tenant, said.session)
 
     def _judge(self, desk: Claims, events: Sequence[Event]) -> None:
         """A desk that is told to log out has no session any more, however it heard."""

@@ -108,6 +108,7 @@ class Stream:
         self._outside = outside
         self._scope = trio.CancelScope(deadline=self.began + desk.expires_at - outside.now())
         self._writing = False
+        self._greeted = False
         self._back = 0  # milliseconds after which the desk should come again
         self._at: Position = journal.head
         self._told: Position = journal.head  # what the desk has as its last id
@@ -156,7 +157,10 @@ class Stream:
             case End.EXPIRED | End.SESSION:
                 return encode("expired", msgspec.json.encode({"reason": self.why.value}), None)
             case End.DRAINED:
-                return encode("drain", msgspec.json.encode({"reconnectAfterMs": self._back}), written(self._at))
+                at = (
+                    written(self._at) if self._greeted else None
+                )  # else it goes on from where it was, and misses nothing
+                return encode("drain", msgspec.json.encode({"reconnectAfterMs": self._back}), at)
             case _:
                 return b""
 
@@ -183,8 +187,9 @@ class Stream:
         hello = {"heartbeatMs": round(HEARTBEAT * 1000), "resumed": start.resumed}
         word = encode("hello", msgspec.json.encode(hello), written(start.at))
         await self._write(pieces, word + (self._reset(start.at) if start.reset else b""))
+        self._greeted = True
         await self._say(start.missed, pieces)
-        while self.why is None:
+        while self.why is None and await self._asks_for_its_journal():
             listener = self._journal.listen(self.desk, self._at)
             if listener is not None:
                 return listener
@@ -193,6 +198,16 @@ class Stream:
                 return None
             await self._say(missed, pieces)
         return None
+
+    async def _asks_for_its_journal(self) -> bool:
+        """Whether there is one. That of before has closed if what was missed took long to say, and nobody listened."""
+        with within(PAGE_SECONDS):
+            journal = await self._bus.journal(self.desk.tenant)
+            if not isinstance(journal, Down):
+                self._journal = journal
+                return True
+        self.end(End.BROKEN)
+        return False
 
     async def _page(self) -> Sequence[Item] | None:
         """The next page of what was missed, or that it is lost; None where the log cannot be asked."""
@@ -241,7 +256,7 @@ class Stream:
         why = None
         for item in items:
             said.append(self._frame(item))
-            why = _ends(item)
+            why = self._ends(item)
             if why is not None:
                 break
         words = b"".join(said)
@@ -250,10 +265,22 @@ class Stream:
         if why is not None:
             self._hear_the_end(why, items[len(said) - 1])
 
+    def _ends(self, item: Item) -> End | None:
+        """Which end it is, if it is one. What was missed has others' events in it, which end nothing here."""
+        if isinstance(item, Full):
+            return End.SLOW
+        if not isinstance(item, Event) or item.said is None or not item.reaches(self.desk):
+            return None
+        if item.said.type == "force-logout":
+            return End.LOGGED_OUT
+        return End.SUSPENDED if item.said.suspends else None
+
     def _frame(self, item: Item) -> bytes:
         match item:
             case Event():
                 self._at = item.position
+                if item.lost:
+                    return self._reset(item.position)
                 if not item.reaches(self.desk):
                     return b""
                 self._told = item.position
@@ -279,14 +306,3 @@ class Stream:
         self._writing = True
         await pieces.write(words)
         self._writing = False
-
-
-def _ends(item: Item) -> End | None:
-    """Which end it is, if it is one, for whoever it reaches."""
-    if isinstance(item, Full):
-        return End.SLOW
-    if not isinstance(item, Event) or item.said is None:
-        return None
-    if item.said.type == "force-logout":
-        return End.LOGGED_OUT
-    return End.SUSPENDED if item.said.suspends else None

@@ -15,28 +15,29 @@ import trio
 
 from bff.events.cursor import parsed
 from bff.events.event import Event
-from bff.events.farewell import moments
+from bff.events.farewell import again, moments
 from bff.events.stream import End, Start, Stream
 from bff.facts.events import StreamEnded, StreamOpened
 from bff.model import Down, Streamed
 from bff.problem import Code, Problem
-from bff.stores.bus import Ended, Gone, Superseded
+from bff.stores.bus import Ended, Gone, Held, Superseded
 from bff.wire.asgi import ClientLeft
 from nurseries import KeyedScopes, required, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from bff.events.bus import EventBus
     from bff.events.journal import Journal
     from bff.events.registry import Key, Registry
-    from bff.model import Claims, DeviceId, Pieces, TenantId
+    from bff.model import Claims, DeviceId, Pieces, SessionId, TenantId
     from bff.outside import Outside
-    from bff.stores.bus import Held
+    from bff.stores.bus import Position
     from nurseries import Bulkhead
 
-TRY_AGAIN: Final = 2.0  # seconds
 MEDIA: Final = "text/event-stream"
+OUTRUN: Final = 0  # the token of a stream that was opened earlier than another and took longer
+GIVEN_BACK: Final = (0.1, 0.2, 0.4, 0.8)  # seconds between two looks whether a log has back what its server lost
 
 
 class Streams:
@@ -65,6 +66,7 @@ class Streams:
         self._scopes: KeyedScopes[Key] = KeyedScopes("streams")
         self._open: dict[Key, Stream] = {}
         self._draining = False
+        self._coming: dict[Key, object] = {}  # of each device, who came last of those that have no token yet
         registry.lost = self._lost
         bus.ears.append(self._hear)
 
@@ -73,23 +75,38 @@ class Streams:
         return len(self._open)
 
     async def open(self, desk: Claims, last: str | None) -> Streamed | Problem:
-        """A stream for this desk, which goes on after `last` where it can. Raises `nurseries.Unbounded`."""
+        """A stream for this desk, which goes on after `last` where it can. Raises `nurseries.Unbounded`.
+
+        Of two of a device the later one is the newer, however long the earlier one takes: it may be of a connection
+        that broke, and must not take the place of the one that came after it.
+        """
         required("events")
-        came = trio.current_time()
+        key, me = (desk.tenant, desk.device), object()
+        self._coming[key] = me
+        try:
+            return await self._let_in(desk, last, lambda: self._coming.get(key) is me)
+        finally:
+            if self._coming.get(key) is me:
+                del self._coming[key]
+
+    async def _let_in(self, desk: Claims, last: str | None, newest: Callable[[], bool]) -> Streamed | Problem:
+        came, key = trio.current_time(), (desk.tenant, desk.device)
         journal = await self._bus.journal(desk.tenant)
         if isinstance(journal, Down):
-            return unavailable(journal)
+            return unavailable(journal, self._places, self._outside)
         start = await begin(self._bus, journal, last)
         if isinstance(start, Down):
-            return unavailable(start)
-        held = await self._registry.take(desk.tenant, desk.device)
+            return unavailable(start, self._places, self._outside)
+        held = await self._registry.take(desk.tenant, desk.device) if newest() else Held(*key, OUTRUN)
         if isinstance(held, Down):
-            return unavailable(held)
+            return unavailable(held, self._places, self._outside)
         stream = Stream(desk, held, journal, self._bus, self._outside, self._lifetime)
+        if held.token == OUTRUN:
+            stream.end(End.SUPERSEDED)
         place = self._places.enter()
         if place is None:
             self._registry.leave(held)
-            return full()
+            return full(self._places, self._outside)
 
         async def run(pieces: Pieces) -> None:
             tell(StreamOpened(start.resumed, trio.current_time() - came))
@@ -97,6 +114,16 @@ class Streams:
                 await self._run(stream, start, pieces)
 
         return Streamed(run, MEDIA)
+
+    def sessions(self) -> Iterator[tuple[TenantId, SessionId]]:
+        """Of the desks whose streams are open."""
+        return ((stream.desk.tenant, stream.desk.session) for stream in self._open.values())
+
+    def end_session(self, tenant: TenantId, session: SessionId) -> None:
+        """That session is over: its stream says so, and ends."""
+        for stream in list(self._open.values()):
+            if (stream.desk.tenant, stream.desk.session) == (tenant, session):
+                stream.end(End.SESSION)
 
     def drain(self) -> None:
         """This instance leaves: every desk is told when to come back, each at another moment."""
@@ -113,11 +140,12 @@ class Streams:
                 stream.end(End.SUPERSEDED)
             if self._draining:
                 stream.end(End.DRAINED, back=moments(1, self._outside.entropy)[0])
-            with self._scopes.newest(key) as place:
-                self._open[key] = stream
-                await stream.run(start, pieces)
-            if place.superseded:
-                stream.end(End.SUPERSEDED)
+            if stream.why is not End.SUPERSEDED:
+                with self._scopes.newest(key) as place:
+                    self._open[key] = stream
+                    await stream.run(start, pieces)
+                if place.superseded:
+                    stream.end(End.SUPERSEDED)
             await stream.farewell(pieces)
             if stream.cut:
                 raise ClientLeft("the stream was cut in the middle of a write")
@@ -140,9 +168,7 @@ class Streams:
             case Superseded(_, device, token):
                 self._supersede(tenant, device, token)
             case Ended(_, session):
-                for stream in list(self._open.values()):
-                    if (stream.desk.tenant, stream.desk.session) == (tenant, session):
-                        stream.end(End.SESSION)
+                self.end_session(tenant, session)
 
     def _lost(self, held: Held) -> None:
         self._supersede(held.tenant, held.device, held.token + 1)
@@ -160,7 +186,7 @@ async def begin(bus: EventBus, journal: Journal, last: str | None) -> Start | Do
         return Start(journal.head, resumed=False, reset=last is not None)
     if journal.after(at) is not None:
         return Start(at, resumed=True, reset=False)
-    page = await bus.page(journal.tenant, at)
+    page = await _given_back(bus, journal, at)
     if isinstance(page, Down):
         return page
     if isinstance(page, Gone):
@@ -168,11 +194,26 @@ async def begin(bus: EventBus, journal: Journal, last: str | None) -> Start | Do
     return Start(at, resumed=True, reset=False, missed=page)
 
 
-def full() -> Problem:
+async def _given_back(bus: EventBus, journal: Journal, at: Position) -> tuple[Event, ...] | Gone | Down:
+    """What came after that position. Where the log is behind it, its end is lost: who knows that gives it back.
+
+    To a desk that were told of a loss before, all that is given back would come a second time.
+    """
+    for pause in (*GIVEN_BACK, 0.0):
+        page = await bus.page(journal.tenant, at)
+        if not isinstance(page, Gone) or page.head.offset >= at.offset:
+            break
+        await trio.sleep(pause)
+    return page
+
+
+def full(places: Bulkhead, outside: Outside) -> Problem:
     """The last place has gone to somebody else meanwhile."""
-    return Problem(Code.OVERLOADED, "as many streams as there is room for are open", retry_after=TRY_AGAIN)
+    wait = again(places.in_use, outside.entropy)
+    return Problem(Code.OVERLOADED, "as many streams as there is room for are open", retry_after=wait)
 
 
-def unavailable(down: Down) -> Problem:
-    """The session tier, and with it the bus, cannot be asked."""
-    return Problem(Code.CACHE_UNAVAILABLE, f"events: {down.why}", retry_after=TRY_AGAIN)
+def unavailable(down: Down, places: Bulkhead, outside: Outside) -> Problem:
+    """The session tier, and with it the bus, cannot be asked: each comes again at another moment."""
+    wait = again(places.in_use, outside.entropy)
+    return Problem(Code.CACHE_UNAVAILABLE, f"events: {down.why}", retry_after=wait)

@@ -85,3 +85,12 @@ class SessionsEnded:
     """So many sessions were ended by a force-logout (F-31)."""
 
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsCapped:
+    """So many streams were `asked` for, and there is room for fewer: no more `files` may be open in this process."""
+
+    asked: int
+    room: int
+    files: int

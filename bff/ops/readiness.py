@@ -2,10 +2,12 @@
 
     postgres       down   not ready: mutations cannot be recorded
     redis-session  down   not ready: sessions and replays cannot be judged
+    bus            down   not ready (F-34): it delivers nothing, though the tier may answer; desks are told, and poll
     redis-cache    down   ready, degraded (F-17): what is missing is asked for again
     outbox         old    ready, degraded (F-21): letters wait for too long, or cannot be said; no desk notices
     an upstream    down   ready, degraded: one dead upstream does not take every instance out
     traffic        down   not ready: a person, or a job, has halted it (F-28); there is a line only while it is so
+    streams        few    ready, degraded: there is room for fewer than were asked for; there is a line only if so
 
 Stores are asked each second by a service of their own; of an upstream the breakers say how it is, since a probe would
 be one more call to what may be drowning.
@@ -32,7 +34,7 @@ Ping = Callable[[], Awaitable[Down | None]]
 
 EVERY: Final = 1.0  # seconds between two pings
 PATIENCE: Final = 0.5  # seconds until a store that does not answer counts as down
-VITAL: Final = frozenset({"postgres", "redis-session"})
+VITAL: Final = frozenset({"postgres", "redis-session", "bus"})
 NOT_ASKED: Final = "not asked yet"
 
 
@@ -57,6 +59,7 @@ class Readiness:
         self._breakers: Mapping[str, Breaker] = {}
         self._switches: Switches | None = None
         self.draining = False
+        self._lacking: dict[str, Standing] = {}
 
     def watch(self, breakers: Mapping[str, Breaker]) -> None:
         """Judge upstreams by `breakers`, called `service.operation`."""
@@ -65,6 +68,10 @@ class Readiness:
     def obey(self, switches: Switches) -> None:
         """Not be ready while `traffic` is off."""
         self._switches = switches
+
+    def lacks(self, name: str, detail: str) -> None:
+        """Say for good that this instance has less of something than it should."""
+        self._lacking[name] = Standing("degraded", self._outside.now(), detail)
 
     async def serve(self) -> None:
         """Ask the stores for ever; a service for an owner."""
@@ -112,7 +119,7 @@ class Readiness:
         """The body of `/readyz`: one line per dependency, `name up|degraded|down since=… detail`."""
         self._judge_upstreams()
         rows = []
-        for name, standing in self._known.items():
+        for name, standing in (*self._known.items(), *self._lacking.items()):
             detail = f" {standing.detail}" if standing.detail else ""
             rows.append(f"{name} {standing.state} since={rfc3339(standing.since)}{detail}")
         return "\n".join([*rows, *self._halted()]) + "\n"

@@ -18,7 +18,7 @@ Of one operator's mutations of one aggregate one is in flight at a time, on all 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from bff.model import Down, Headers, OperatorId, TenantId
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 State: TypeAlias = Literal["recorded", "uncertain", "open"]
 Before: TypeAlias = Literal["new", "open", "uncertain", "abandoned"]
+
+PROBES: Final = TenantId("bff.probe")  # whose keys nobody but this server's own probes claims; so of its twin
+TWIN: Final = TenantId(f"{PROBES}.twin")
 
 
 @dataclass(frozen=True, slots=True)

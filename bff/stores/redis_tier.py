@@ -28,7 +28,7 @@ from bff.stores.redis_line import Call, open_line
 from bff.stores.tier import Presented, SessionBlob, Standing, TenantStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from bff.model import DeviceId, Jkt, OperatorId, PropertyId
     from bff.stores.border import Border
@@ -85,6 +85,11 @@ class RedisTier:
         """Mark, then drop: whoever looks between the two sees a revoked session."""
         mark: Call = ("SET", _key(tenant, "revoked", session), b"1", "PX", _ms(ttl))
         return await self._done(mark, ("DEL", _key(tenant, "session", session)))
+
+    async def ended(self, sessions: Sequence[tuple[TenantId, SessionId]]) -> tuple[bool, ...] | Down:
+        """Which of those have a mark."""
+        answer = await self._line.ask(("MGET", *(_key(tenant, "revoked", session) for tenant, session in sessions)))
+        return answer if isinstance(answer, Down) else tuple(mark is not None for mark in answer[0])
 
     async def log_out(
         self,

@@ -8,9 +8,12 @@ atomic step (F-28), because a check followed by a write lets two equal proofs pa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from bff.model import DeviceId, Down, Jkt, OperatorId, PropertyId, SessionId, TenantId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TenantStatus = Literal["active", "suspended"]
 
@@ -81,6 +84,10 @@ class SessionTier(Protocol):
 
     async def revoke(self, tenant: TenantId, session: SessionId, ttl: float) -> Down | None:
         """Mark a session revoked for `ttl` seconds, and drop its blob."""
+        ...
+
+    async def ended(self, sessions: Sequence[tuple[TenantId, SessionId]]) -> tuple[bool, ...] | Down:
+        """Which of those are marked revoked, in their order, in one round trip. One at least."""
         ...
 
     async def log_out(

@@ -379,8 +379,9 @@ async def test_ears_hear_of_all_tenants_what_concerns_all_and_words_and_nothing_
         await in_step(bus)
         ear = await house.desk(bus)
         loud = [posting(number, "t2") for number in range(1, 9)]
-        await bus.post([*loud, posting(9, "t2", kind="force-logout"), posting(10, "t3", kind="tenant-status")])
-        await bus.post([posting(11)])
+        with within(5):  # from elsewhere: what is said from here is known here
+            await house.bus.post([*loud, posting(9, "t2", kind="force-logout")])
+            await house.bus.post([posting(10, "t3", kind="tenant-status"), posting(11)])
         words = [Superseded("t2", "d9", 5), Ended("t3", "s9")]
         for word in words:
             assert await bus.say(word) is None
@@ -424,6 +425,27 @@ async def test_who_reads_on_in_the_log_comes_to_where_he_can_listen(autojump_clo
             read += [event.said.data["n"] for event in await listener.next()]
         assert read == list(range(300))
         assert pages == 1
+
+
+async def test_who_has_read_to_the_end_of_a_log_that_lost_what_its_journal_has_can_listen_there_f19(autojump_clock):
+    """Else he would read that end again and again, until somebody else has noticed."""
+    async with a_house() as house:
+        line = Line(house.bus, follow=0.5)  # whose reader notices late
+        bus = house.instance("one", line)
+        await in_step(bus)
+        await house.desk(bus)
+        await house.say(bus)
+        await trio.sleep(2)
+        await house.say(bus, 3)
+        await trio.sleep(0.1)
+        house.tier.failover(lost=1.0)
+        with within(5):
+            (at,) = await house.bus.post([posting(90)])
+            for _ in range(2):  # the end, and then that there is a loss
+                for event in await bus.page(TENANT, at):
+                    at = event.position
+        assert event.lost
+        assert bus.journals[0].after(at) == ()
 
 
 async def test_a_journal_that_nobody_listens_to_closes_after_a_minute(autojump_clock):

@@ -25,7 +25,7 @@ class Store:
 
 class Hotel:
     def __init__(self):
-        self.stores = {name: Store() for name in ("postgres", "redis-session", "redis-cache")}
+        self.stores = {name: Store() for name in ("postgres", "redis-session", "redis-cache", "bus")}
         outside = Outside(now=trio.current_time, entropy=lambda n: b"\0" * n, connect=None)
         self.readiness = Readiness(
             outside, {name: store.ping for name, store in self.stores.items()}, ("pricing", "iam")
@@ -57,7 +57,7 @@ async def test_all_is_up_once_every_store_has_answered(autojump_clock, hotel):
     await trio.testing.wait_all_tasks_blocked()
     assert hotel.readiness.ready
     assert set(hotel.states().values()) == {"up"}
-    assert list(hotel.states()) == ["postgres", "redis-session", "redis-cache", "pricing", "iam"]
+    assert list(hotel.states()) == ["postgres", "redis-session", "redis-cache", "bus", "pricing", "iam"]
 
 
 async def test_without_the_cache_tier_it_is_ready_and_says_degraded_f17(autojump_clock, hotel):
@@ -68,7 +68,7 @@ async def test_without_the_cache_tier_it_is_ready_and_says_degraded_f17(autojump
     assert "connection refused" in hotel.readiness.lines()
 
 
-@pytest.mark.parametrize("vital", ["postgres", "redis-session"])
+@pytest.mark.parametrize("vital", ["postgres", "redis-session", "bus"])
 @pytest.mark.parametrize("why", ["connection refused", None])
 async def test_without_a_vital_store_it_is_not_ready_f18_f20(autojump_clock, hotel, vital, why):
     hotel.stores[vital].why = why
@@ -88,6 +88,7 @@ async def test_a_store_that_hangs_does_not_keep_the_others_from_being_asked(auto
         "postgres": "up",
         "redis-session": "down",
         "redis-cache": "degraded",
+        "bus": "up",
         "pricing": "up",
         "iam": "up",
     }

@@ -109,12 +109,35 @@ async def test_the_same_session_id_of_another_tenant_is_another_session_f30(tier
             assert await tier.present(proof) == Standing(True, False, None, None)
 
 
+async def test_many_are_asked_at_once_which_of_them_are_over_and_each_tenant_answers_for_its_own_f31(tier, fresh):
+    resort, city = fresh("resort"), fresh("city")
+    with trio.fail_after(5):
+        for number in range(3, 600, 3):
+            await tier.revoke(resort, f"s{number}", 60)
+        await tier.keep(blob_of(resort, "s3"), 60)  # a mark outranks what is written again
+        await tier.keep(blob_of(city, "s3"), 60)
+        asked = [(tenant, f"s{number}") for tenant in (resort, city) for number in range(600)]
+        over = await tier.ended(asked)
+        assert over == tuple(bool(at < 600 and at and at % 3 == 0) for at in range(1200))
+        assert await tier.ended([(resort, "s3"), (resort, "s3")]) == (True, True)
+
+
+async def test_the_end_of_a_session_is_known_for_as_long_as_it_was_said(tier, fresh):
+    tenant = fresh("resort")
+    with trio.fail_after(5):
+        await tier.revoke(tenant, "s1", 0.2)
+        assert await tier.ended([(tenant, "s1")]) == (True,)
+        await trio.sleep(0.3)
+        assert await tier.ended([(tenant, "s1")]) == (False,)
+
+
 async def test_no_verb_waits_without_a_deadline_f33(tier, fresh):
     tenant = fresh("resort")
     verbs = [
         lambda: tier.present(presented(fresh("jti"))),
         lambda: tier.keep(blob_of(tenant, "s1"), 60),
         lambda: tier.revoke(tenant, "s1", 60),
+        lambda: tier.ended([(tenant, "s1")]),
         lambda: tier.set_tenant_status(tenant, "active"),
         tier.ping,
     ]
@@ -145,6 +168,7 @@ async def test_a_tier_that_is_down_says_so_at_once_and_comes_back_with_all_it_he
         for verb in (
             tier.keep(blob, 60),
             tier.revoke("resort", "s9", 60),
+            tier.ended([("resort", "s9")]),
             tier.set_tenant_status("x", "active"),
             tier.ping(),
         ):
@@ -238,6 +262,7 @@ OPERATIONS = st.one_of(
     ),
     st.tuples(st.just("keep"), TENANTS, NAMES, st.sampled_from(["c1", None])),
     st.tuples(st.just("revoke"), TENANTS, NAMES),
+    st.tuples(st.just("ended"), st.lists(st.tuples(TENANTS, NAMES), min_size=1, max_size=5)),
     st.tuples(st.just("status"), TENANTS, st.sampled_from(["active", "suspended"])),
 )
 
@@ -251,6 +276,8 @@ async def performed(tier, operation, prefix):
             return await tier.keep(blob_of(prefix + tenant, session, cursor=cursor), 60)
         case "revoke", tenant, session:
             return await tier.revoke(prefix + tenant, session, 60)
+        case "ended", sessions:
+            return await tier.ended([(prefix + tenant, session) for tenant, session in sessions])
         case "status", tenant, status:
             return await tier.set_tenant_status(prefix + tenant, status)
 

@@ -34,7 +34,7 @@ from chaos.hotel.stores.logs import Log
 from nurseries import within
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bff.model import DeviceId, TenantId
     from chaos.hotel.stores.faulty import Faulty
@@ -43,10 +43,14 @@ PASSING: Final = 20_000  # that can still be read on the bus
 
 
 class SimBus:
-    """`bff.stores.bus.Bus`. Times to live are on the Trio clock."""
+    """`bff.stores.bus.Bus`. Times to live are on the Trio clock.
+
+    `witnesses` are told all that goes by, in the moment in which it does: whoever judges a run must know what was said.
+    """
 
     def __init__(self, server: Faulty) -> None:
         journal = server.journal
+        self.witnesses: list[Callable[[Passing], None]] = []
         self._server = server
         self._journal = journal
         self._logs: Expiring[TenantId, Log] = Expiring(journal)
@@ -191,6 +195,8 @@ class SimBus:
         self._journal.wrote(partial(self._never_went_by, self._number), counts=False)
         self._news.set()
         self._news = trio.Event()
+        for witness in self.witnesses:
+            witness(passing)
 
     def _never_went_by(self, number: int) -> None:
         if self._passing and self._passing[-1][0] == number:

@@ -12,6 +12,8 @@ from chaos.hotel.stores.expiring import Expiring
 from chaos.hotel.stores.faulty import Faulty
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bff.model import DeviceId, Jkt, OperatorId, PropertyId, SessionId, TenantId
 
 
@@ -57,6 +59,10 @@ class SimTier(Faulty):
     def _revoke(self, whose: tuple[TenantId, SessionId], ttl: float) -> None:
         self._revoked.put(whose, True, ttl)
         self._blobs.drop(whose)
+
+    async def ended(self, sessions: Sequence[tuple[TenantId, SessionId]]) -> tuple[bool, ...] | Down:
+        """Which of those are marked revoked."""
+        return await self.asked(lambda: tuple([self._revoked.get(whose) is not None for whose in sessions]))
 
     async def log_out(
         self,
