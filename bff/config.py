@@ -79,7 +79,8 @@ class Settings:
     `pubsub` is the base URL of Pub/Sub, `pubsub_token` the URL of who gives tokens for it, '' where it takes none.
     `audit_key` is the seed of what checkpoints of the audit trail are signed with, 43 characters of base64url; without
     one nothing is signed. `streams` is how many may be open at once in one process,
-    `internal_token` what the platform shows that has something to say to desks.
+    `internal_token` what the platform shows that has something to say to desks. `public_fallback` is the origin that
+    desks try next where `public_origin` is not to be had; `probe_halts`: what one tenant sees of another halts traffic.
     """
 
     edge: Bind
@@ -100,6 +101,8 @@ class Settings:
     audit_key: Secret | None = None
     streams: int = STREAMS
     internal_token: Secret | None = None
+    public_fallback: str | None = None
+    probe_halts: bool = False
 
 
 def settings(env: Mapping[str, str], services: tuple[str, ...]) -> Settings:
@@ -117,6 +120,8 @@ def settings(env: Mapping[str, str], services: tuple[str, ...]) -> Settings:
         upstreams={service: _upstream(env, service) for service in services},
         tls=_tls(env),
         public_origin=_read(env, "BFF_PUBLIC_ORIGIN", "", _origin) or None,
+        public_fallback=_read(env, "BFF_PUBLIC_FALLBACK", "", _origin) or None,
+        probe_halts=_read(env, "BFF_PROBE_HALTS", "no", _yes),
         trusted_proxies=_read(env, "BFF_TRUSTED_PROXIES", "", _networks),
         token_issuer=env.get("BFF_TOKEN_ISSUER") or "https://iam.melmastoon.example",
         rates=Rates(
@@ -240,6 +245,12 @@ def _rate(text: str) -> float:
 def _secret(env: Mapping[str, str], name: str) -> Secret | None:
     value = env.get(name)
     return Secret(value) if value else None
+
+
+def _yes(text: str) -> bool:
+    if text not in {"yes", "no"}:
+        raise ValueError("it should be yes or no")
+    return text == "yes"
 
 
 def _count(text: str) -> int:

@@ -15,6 +15,7 @@ import httpx
 
 from bff.app import make_app
 from bff.config import BadSetting, variable
+from bff.events.backstop import Backstop
 from bff.events.bus import EventBus
 from bff.events.event import Event
 from bff.events.intake import PATH as EVENTS_PATH
@@ -26,6 +27,10 @@ from bff.gate.ladder import Gate, make_gate
 from bff.gate.session import Sessions
 from bff.gate.step_up import StepUp
 from bff.jobs.deadletters import DeadLetters
+from bff.jobs.probe_edge import EdgeProbe
+from bff.jobs.probe_replays import ReplayProbe
+from bff.jobs.probe_tenants import TenantProbe
+from bff.jobs.probing import Probe
 from bff.jobs.relay import Relay
 from bff.jobs.roster import Service, begin
 from bff.jobs.settle_claims import SettleClaims
@@ -33,12 +38,15 @@ from bff.jobs.settle_mirrors import SettleMirrors
 from bff.jobs.sinks import ToDesks, ToPubSub
 from bff.jobs.tidy import Tidy
 from bff.jobs.watch_locks import LockWatch
+from bff.jobs.watch_memory import MemoryWatch
 from bff.jobs.watch_outbox import OutboxWatch
 from bff.meters import Meters
 from bff.ops.dead_letters import PATH as DEAD_LETTERS_PATH
 from bff.ops.dead_letters import Morgue
 from bff.ops.listener import Ops
-from bff.ops.readiness import Readiness
+from bff.ops.probes import PATH as PROBES_PATH
+from bff.ops.probes import Bench
+from bff.ops.readiness import Ping, Readiness
 from bff.ops.switches import PATH as SWITCHES_PATH
 from bff.ops.switches import Panel
 from bff.outside import fraction
@@ -66,7 +74,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bff.config import Settings
-    from bff.model import TenantId
+    from bff.model import Down, SessionId, TenantId
     from bff.outside import Outside
     from bff.stores.bus import Bus
     from bff.stores.cache import Cache
@@ -96,6 +104,7 @@ class Events:
     registry: Registry
     streams: Streams
     polls: Polls
+    backstop: Backstop
     intake: Intake
 
     def drain(self) -> None:
@@ -130,6 +139,7 @@ class House:
         owner.supervise("telemetry", self.telemetry.serve, jitter=jitter)
         owner.supervise("bus", self.events.bus.serve, jitter=jitter)
         owner.supervise("registry", self.events.registry.serve, jitter=jitter)
+        owner.supervise("backstop", self.events.backstop.serve, jitter=jitter)
         begin(owner, self.jobs, jitter=jitter)
         owner.start(self.gate.warm, name="first keys")
 
@@ -151,17 +161,11 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
     to_desks = {DESKS: ToDesks(events.bus, outside.now)}
     relay = Relay(stores.ledger, ToPubSub(_publisher(told, pool)), to_desks, jitter=partial(fraction, outside.entropy))
     outbox = OutboxWatch(stores.ledger, lambda: relay.failing)
-    pings = {
-        "postgres": stores.ledger.ping,
-        "redis-session": stores.tier.ping,
-        "redis-cache": stores.cache.ping,
-        "bus": events.bus.ping,
-        "outbox": outbox.ping,
-    }
-    readiness = Readiness(outside, pings, SERVICES)
+    probes = _probes(told, outside, stores, gate, switches)
+    readiness = Readiness(outside, _pings(stores, events, outbox), SERVICES)
     readiness.watch(upstreams.breakers)
-    meters = Meters()
     readiness.obey(switches)
+    meters = Meters()
     ops = Ops(
         outside,
         readiness,
@@ -171,6 +175,7 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
         mounted={
             SWITCHES_PATH: Panel(switches).answer,
             EVENTS_PATH: events.intake.answer,
+            PROBES_PATH: Bench({name.removeprefix("probe-"): probe.look for name, probe in probes.items()}).answer,
             DEAD_LETTERS_PATH: Morgue(DeadLetters(stores.ledger, relay.nudge)).answer,
         },
     )
@@ -192,14 +197,46 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
     jobs = {
         "relay": relay.serve,
         "watch-outbox": outbox.serve,
-        "settle-claims": SettleClaims(stores.ledger, Settling(mutations, upstreams, outside)).serve,
         "lock-audit": LockWatch(stores.ledger, switches, outside.now, signs).serve,
-        "settle-mirrors": SettleMirrors(stores.ledger, upstreams, outside).serve,
-        "tidy": Tidy(stores.ledger).serve,
+        **{name: probe.serve for name, probe in probes.items()},
+        **_settlers(stores.ledger, Settling(mutations, upstreams, outside), upstreams, outside),
+        "watch-memory": MemoryWatch(outside.memory).serve,
     }
     events.bus.ears.append(partial(_heed, gate))
     app = make_app(outside, gate, rooms(inside), open_to_all=lambda: not switches.off("traffic"))
     return House(app, ops.serve, gate, upstreams, pool, readiness, meters, switches, telemetry, events, jobs)
+
+
+def _pings(stores: Stores, events: Events, outbox: OutboxWatch) -> dict[str, Ping]:
+    """What readiness asks each second."""
+    return {
+        "postgres": stores.ledger.ping,
+        "redis-session": stores.tier.ping,
+        "redis-cache": stores.cache.ping,
+        "bus": events.bus.ping,
+        "outbox": outbox.ping,
+    }
+
+
+def _probes(told: Settings, outside: Outside, stores: Stores, gate: Gate, switches: Switches) -> dict[str, Probe]:
+    """Jobs that look at this very server."""
+    known = {"public": told.public_origin, "fallback": told.public_fallback}
+    names = {name: origin for name, origin in known.items() if origin is not None}
+    cache, tier, bus, ledger = stores.cache, stores.tier, stores.bus, stores.ledger
+    return {
+        "probe-edge": EdgeProbe(names, ledger, outside),
+        "probe-replays": ReplayProbe(gate, ledger, switches, outside),
+        "probe-tenants": TenantProbe(cache, tier, bus, ledger, switches, outside, halts=told.probe_halts),
+    }
+
+
+def _settlers(ledger: Ledger, settling: Settling, upstreams: Upstreams, outside: Outside) -> dict[str, Service]:
+    """Jobs that bring to an end what is left in the ledger."""
+    return {
+        "settle-claims": SettleClaims(ledger, settling).serve,
+        "settle-mirrors": SettleMirrors(ledger, upstreams, outside).serve,
+        "tidy": Tidy(ledger).serve,
+    }
 
 
 def _events(
@@ -208,14 +245,24 @@ def _events(
     reader = EventBus(bus, outside, outside.identifier())
     registry = Registry(bus, outside)
     places = gate.admission.streams
-    sessions.hear_of_ends(lambda tenant, session: reader.say(Ended(tenant, session)))
+    streams = Streams(reader, registry, outside, places, lifetime=lifetime, over=sessions.over)
+    polls = Polls(reader, outside, places, sessions.over)
+    backstop = Backstop(gate.tier, streams, polls)
+    sessions.hear_of_ends(partial(_end, backstop, reader))
     return Events(
         bus=reader,
         registry=registry,
-        streams=Streams(reader, registry, outside, places, lifetime=lifetime, over=sessions.over),
-        polls=Polls(reader, outside, places, sessions.over),
+        streams=streams,
+        polls=polls,
+        backstop=backstop,
         intake=Intake(reader, gate.tier, outside, told.internal_token, sessions.revoke_all),
     )
+
+
+async def _end(here: Backstop, reader: EventBus, tenant: TenantId, session: SessionId) -> Down | None:
+    """Somebody has signed out: his stream ends at once where it is here, and by the word where it is elsewhere."""
+    here.end_session(tenant, session)
+    return await reader.say(Ended(tenant, session))
 
 
 def _heed(gate: Gate, tenant: TenantId, said: Event | Superseded | Ended) -> None:

@@ -40,6 +40,9 @@ LOUD: Final[Mapping[str, str]] = {
     "ReplayPassed": "error",
     "RecountSkipped": "warning",
     "SwitchTurned": "warning",
+    "StreamsCapped": "warning",
+    "MemoryGrows": "warning",
+    "Tripped": "error",
     "WorkerEnded": "error",
     "WorkerReplaced": "warning",
 }

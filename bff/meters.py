@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from bff import facts
-from bff.facts import events
+from bff.facts import cost, events, probes
 from nurseries import (
     BreakerClosed,
     BreakerOpened,
@@ -196,6 +196,11 @@ ROWS: Final = (
     ),
     _counts("bff_events_taken", "What the platform had to say", events.EventTaken, labels=("type",)),
     _counts("bff_sse_opened", "Streams that said hello", events.StreamOpened),
+    _shows(
+        "bff_streams_room",
+        "Streams that there is room for, where that is fewer than were asked for; 0 where it is not",
+        From(events.StreamsCapped, attrgetter("room")),
+    ),
     _counts("bff_sse_ended", "Streams that ended, and why", events.StreamEnded, labels=("why",)),
     _times("bff_sse_first_event_seconds", "From a stream's request to its hello (F-34)", events.StreamOpened),
     _times(
@@ -224,6 +229,34 @@ ROWS: Final = (
         From(facts.StoreChanged, lambda fact: fact.up),
         labels=("store",),
     ),
+    # -- what this server finds out about itself
+    _counts("bff_replay_probe", "Its own, used once more (F-28, F-29)", probes.ReplayProbed, labels=("what", "passed")),
+    _counts("bff_tenant_probe_places", "Places looked into", From(probes.TenantsProbed, attrgetter("places"))),
+    _counts(
+        "bff_tenant_probe_leaks", "Another tenant's, found (F-30)", From(probes.TenantsProbed, attrgetter("leaks"))
+    ),
+    _shows(
+        "bff_edge_probe_up",
+        "1 while it answers under that name (F-24, F-25)",
+        From(probes.EdgeProbed, lambda fact: fact.why == "ok"),
+        labels=("name",),
+    ),
+    _counts("bff_edge_probes", "Looks from outside", probes.EdgeProbed, labels=("name", "why")),
+    _shows(
+        "bff_edge_certificate_left_seconds",
+        "Until it ends (F-23)",
+        From(probes.CertificateSeen, attrgetter("left")),
+        labels=("name",),
+    ),
+    _counts("bff_tripped", "Switches that a job has turned", probes.Tripped, labels=("switch", "job")),
+    # -- what it costs
+    _shows("bff_resident_memory_bytes", "What this process holds", From(cost.MemoryMeasured, attrgetter("resident"))),
+    _shows(
+        "bff_resident_memory_growth_ratio",
+        "Newest against eldest of up to four hours; 0.1 is ten per cent more (F-37)",
+        From(cost.MemoryMeasured, attrgetter("growth")),
+    ),
+    _counts("bff_memory_reports", "Times that it held more and more", cost.MemoryGrows),
     # -- behind the answers
     _counts("bff_stragglers_let_go", "Work that overstayed its deadline", StragglerLetGo),
     _counts(

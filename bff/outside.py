@@ -1,4 +1,4 @@
-"""What no test can repeat, as one frozen value: the time of day, entropy, and the way out to the network.
+"""What no test can repeat, as one frozen value: the time of day, entropy, memory, and the way out to the network.
 
 Everything else in the server is a function of these and of the bytes it reads, which is why the whole of it runs in
 virtual time, from a seed. Durations and deadlines are not here: they come from Trio's clock, which the virtual world
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
+
+from bff.memory import NONE, REAL, Memory
 
 if TYPE_CHECKING:
     import ssl
@@ -34,12 +36,13 @@ class Connect(Protocol):
 class Outside:
     """The world beyond the process.
 
-    `now` gives POSIX seconds; `entropy(n)` gives `n` unpredictable bytes; `connect` dials.
+    `now` gives POSIX seconds; `entropy(n)` gives `n` unpredictable bytes; `connect` dials; `memory` is this process's.
     """
 
     now: Callable[[], float]
     entropy: Callable[[int], bytes]
     connect: Connect
+    memory: Memory = NONE
 
     def identifier(self) -> str:
         """A fresh opaque id: 128 bits of entropy in 32 hex digits."""
@@ -48,7 +51,7 @@ class Outside:
 
 def real(connect: Connect) -> Outside:
     """The outside of a process that really runs."""
-    return Outside(now=time.time, entropy=os.urandom, connect=connect)
+    return Outside(now=time.time, entropy=os.urandom, connect=connect, memory=REAL)
 
 
 def fraction(entropy: Callable[[int], bytes]) -> float:

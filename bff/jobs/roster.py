@@ -10,7 +10,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from bff.jobs import relay, settle_claims, settle_mirrors, tidy, watch_locks, watch_outbox
+from bff.jobs import (
+    probe_edge,
+    probe_replays,
+    probe_tenants,
+    relay,
+    settle_claims,
+    settle_mirrors,
+    tidy,
+    watch_locks,
+    watch_memory,
+    watch_outbox,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +55,24 @@ ROSTER: Final = (
     Job(watch_locks.JOB, watch_locks.EVERY, False, ("F-27",), "looks for gaps in the locks' audit trail", ("locks",)),
     Job(settle_mirrors.JOB, settle_mirrors.EVERY, True, ("F-35", "F-36"), "compares copies with their authority"),
     Job(tidy.JOB, tidy.EVERY, True, ("F-32", "F-38"), "forgets old keys and dead letters"),
+    Job(watch_memory.JOB, watch_memory.EVERY, False, ("F-37",), "looks whether this process holds more and more"),
+    Job(probe_edge.JOB, probe_edge.EVERY, True, ("F-23", "F-24", "F-25"), "comes here from outside, as a desk does"),
+    Job(
+        probe_replays.JOB,
+        probe_replays.EVERY,
+        False,
+        ("F-28", "F-29"),
+        "uses what is this server's own twice",
+        ("traffic", "sensitive"),
+    ),
+    Job(
+        probe_tenants.JOB,
+        probe_tenants.EVERY,
+        True,
+        ("F-30",),
+        "looks for one tenant's things as another",
+        ("traffic",),
+    ),
 )
 
 

@@ -19,6 +19,7 @@ import trio
 from bff.facts import ClaimsUnsettled, Surprised
 from bff.jobs.asking import in_time
 from bff.model import Down
+from bff.stores.keys import PROBES, TWIN, Claimed, Claiming, Recording
 from nurseries import ErrorsBecome, described, tell, within
 
 if TYPE_CHECKING:
@@ -82,5 +83,14 @@ class SettleClaims:
     async def _settle_one(self, row: Unsettled, places: trio.CapacityLimiter) -> None:
         async with places:
             with ErrorsBecome(lambda error: tell(Surprised(JOB, described(error)))), within(SECONDS):
-                if self._due(row):
+                if row.id.tenant in {PROBES, TWIN}:
+                    await self._let_go(row)
+                elif self._due(row):
                     await self._settling.settle(row)
+
+    async def _let_go(self, row: Unsettled) -> None:
+        """A probe's key, whose server has died in between: nothing was to come of it."""
+        asked = Claiming(row.id, row.fingerprint, row.aggregates, row.request, SECONDS)
+        claimed = await self._ledger.claim(asked)
+        if isinstance(claimed, Claimed):
+            await self._ledger.record(Recording(row.id, claimed.fence, "open"))

@@ -104,7 +104,7 @@ class PreferencesRoom:
         return max(found, key=lambda copy: copy.version, default=None)
 
     async def _cached(self, claims: Claims) -> Copy | None:
-        said = _readable(claims, (await self.cache.get_many((_key(claims),)))[0])
+        said = _readable(claims, (await self.cache.get_many((key(claims),)))[0])
         return None if said is None else Copy(said.version, said.values)
 
     async def _mirrored(self, claims: Claims) -> Copy | None:
@@ -129,13 +129,13 @@ class PreferencesRoom:
             return  # the next one who looks finds the same difference
 
     async def _renew_cached(self, claims: Claims, said: Got) -> None:
-        kept = (await self.cache.get_many((_key(claims),)))[0]
+        kept = (await self.cache.get_many((key(claims),)))[0]
         old = _readable(claims, kept)
         if kept is not None and old is not None:
             young = self.outside.now() - kept.as_of < RENEW_SECONDS
             if old.version > said.value.version or (kept.body == said.body and young):
                 return  # whoever asked later was told so, or it is what is there
-        await self.cache.put_many((Entry(_key(claims), Kept(said.at, said.body), CACHED_SECONDS),))
+        await self.cache.put_many((Entry(key(claims), Kept(said.at, said.body), CACHED_SECONDS),))
 
     async def _renew_mirror(self, claims: Claims, said: Got) -> None:
         kept = await self.mirrors.mirrored(claims.tenant, claims.operator)
@@ -145,7 +145,8 @@ class PreferencesRoom:
         await self.mirrors.mirror(Mirror(claims.tenant, claims.operator, said.value.version, values, said.at))
 
 
-def _key(claims: Claims) -> CacheKey:
+def key(claims: Claims) -> CacheKey:
+    """Where an operator's are kept: under his tenant first (F-30)."""
     return CacheKey(claims.tenant, "preferences", (claims.operator,))
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from bff import facts
 from bff.cli.main import GROUP
+from bff.facts.probes import EdgeProbed
 from bff.meters import Meters
 from chaos.hotel.catalogue import ROWS, SECTIONS, commands
 from chaos.hotel.catalogue.evidence import ROOT, Sources, false_claims, look
@@ -73,6 +74,8 @@ def told(metric):
     labels = dict(metric.labels)
     if "store" in labels:
         return facts.StoreChanged(labels["store"], up=False, why="")
+    if metric.name.startswith("bff_edge_"):
+        return EdgeProbed(labels.get("name", "public"), labels.get("why", "ok"))
     if "what" in labels:
         return facts.MirrorDiverged(labels["what"])
     return facts.UpstreamCalled(labels["service"], labels.get("operation", "any"), "UPSTREAM_UNAVAILABLE", 0.1)

@@ -1,7 +1,7 @@
 import re
 
 from bff import facts
-from bff.facts import events
+from bff.facts import cost, events, probes
 from bff.meters import HEARD, Meters
 from nurseries import BreakerClosed, BreakerOpened, DetachedCutOff, OwnedTaskFailed
 
@@ -120,7 +120,7 @@ def test_every_fact_of_the_house_is_counted_or_named_here_as_one_that_is_not():
     counted = {kind.__name__ for kind in HEARD}
     told = {
         name
-        for told in (facts, events)
+        for told in (facts, events, cost, probes)
         for name, kind in vars(told).items()
         if isinstance(kind, type) and kind.__module__ == told.__name__
     }

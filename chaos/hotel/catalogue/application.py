@@ -278,8 +278,11 @@ APPLICATION: Final = Section(
             runbook="bff-backoffice/memory-leak",
             metric=Metric("bff_resident_memory_bytes"),
             severity=Severity.P3,
-            fixtures=(Staged("a fleet's day in virtual time, and what the process holds before and after"),),
-            later=LATER_AND_METRIC,
+            fixtures=(Staged("a process holds a seventh more within four hours"),),
+            tests=(
+                "tests/jobs/test_watch_memory.py"
+                "::test_eleven_per_cent_in_four_hours_are_reported_once_with_the_types_that_grew_f37",
+            ),
         ),
         Row(
             id="F-38",

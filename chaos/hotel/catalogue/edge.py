@@ -22,8 +22,11 @@ EDGE: Final = Section(
             runbook="bff-backoffice/tls-cert-expiry",
             metric=Metric("bff_edge_certificate_left_seconds"),
             severity=Severity.P1,
-            fixtures=(Staged("BFF_TLS_CERT is a certificate made with 30, 7 and 1 days left, and one that is over"),),
-            later=LATER_AND_METRIC,
+            fixtures=(Staged("a listener shows a certificate with 60 and 29 days left, and one that is over"),),
+            tests=(
+                "tests/jobs/test_probe_edge.py"
+                "::test_how_long_a_certificate_lasts_is_read_from_a_handshake_whoever_signed_it_f23",
+            ),
         ),
         Row(
             id="F-24",
@@ -32,12 +35,15 @@ EDGE: Final = Section(
             impact="some operators blocked; offline mode survives",
             mitigation="stage soak before prod; rollback Terraform",
             runbook="bff-backoffice/waf-fp",
-            metric=Metric("bff_edge_probe_up", (("check", "allowed"),)),
+            metric=Metric("bff_edge_probes_total", (("why", "blocked"),)),
             severity=Severity.P2,
             fixtures=(
                 Staged("something in front of the edge answers 403 to some addresses; no word reaches the server"),
             ),
-            later=LATER_AND_METRIC,
+            tests=(
+                "tests/jobs/test_probe_edge.py"
+                "::test_who_is_refused_by_somebody_before_this_server_knows_that_it_was_not_the_server_f24",
+            ),
         ),
         Row(
             id="F-25",
@@ -46,10 +52,16 @@ EDGE: Final = Section(
             impact="desktop fleet unreachable; offline fallback",
             mitigation="Cloud DNS managed; DR DNS as fallback",
             runbook="bff-backoffice/dns",
-            metric=Metric("bff_edge_probe_up", (("check", "resolves"),)),
+            metric=Metric("bff_edge_probe_up", (("name", "public"),)),
             severity=Severity.P1,
-            fixtures=(Staged("the server's name is taken out of the virtual network: nobody can dial it"),),
-            later=LATER_AND_METRIC,
+            fixtures=(Staged("the server's name is not known any more, or nobody can dial it"),),
+            tests=(
+                "tests/jobs/test_probe_edge.py"
+                "::test_a_name_that_nobody_knows_any_more_is_told_apart_from_a_server_that_is_gone_f25",
+                "tests/jobs/test_probe_edge.py::test_one_that_cannot_be_reached_says_where_it_ended_and_in_time_f25",
+                "tests/jobs/test_probe_edge.py"
+                "::test_a_server_that_can_be_reached_answers_for_itself_under_both_names_f25",
+            ),
         ),
         Row(
             id="F-26",

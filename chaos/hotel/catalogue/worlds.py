@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 CLOCKS: Final = frozenset({"autojump_clock", "mock_clock", "simulate", "play_plan", "account_of"})
-REAL: Final = frozenset({"running", "shared", "begin"})  # fixtures of tests/{live,parity,stores}
+REAL: Final = frozenset({"running", "shared", "begin", "real_edge"})  # fixtures of tests/{live,parity,stores,jobs}
 RUNNERS: Final = frozenset({"MockClock", "rehearse"})
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
