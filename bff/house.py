@@ -266,8 +266,13 @@ async def _end(here: Backstop, reader: EventBus, tenant: TenantId, session: Sess
 
 
 def _heed(gate: Gate, tenant: TenantId, said: Event | Superseded | Ended) -> None:
-    """What the gate makes of what goes by on the bus: a tenant's status is rung 5's at once."""
-    if isinstance(said, Event) and said.said is not None and said.said.type == "tenant-status":
+    """What the gate makes of what goes by on the bus: a tenant's status is rung 5's at once, and an end is rung 3's.
+
+    The tier's mark alone could be lost: it is among what a failover takes with it (F-19).
+    """
+    if isinstance(said, Ended):
+        gate.ended.add(tenant, said.session)
+    elif isinstance(said, Event) and said.said is not None and said.said.type == "tenant-status":
         gate.tenants.told(tenant, "suspended" if said.said.suspends else "active")
 
 

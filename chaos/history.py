@@ -77,6 +77,13 @@ class History:
             watcher(moment)
         return moment
 
+    async def until_calm(self) -> None:
+        """Wait until everything is healed. Has no deadline but whoever asks sets one."""
+        calm = trio.Event()
+        self.watch(lambda moment: calm.set() if (moment.lane, moment.word) == (FAULTS, "calm") else None)
+        if self.calm_at is None:
+            await calm.wait()
+
     def found(self, check: str, text: str) -> None:
         """Write that a promise was broken now."""
         self.findings.append(Finding(self.elapsed(), check, text))

@@ -303,6 +303,8 @@ class Stream:
         self.end(why)
 
     async def _write(self, pieces: Pieces, words: bytes) -> None:
+        """All of it, or nothing where the stream was told to end in the moment in which there was something to say."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._writing = True
         await pieces.write(words)
         self._writing = False

@@ -13,6 +13,7 @@ of its own below the deadline, and what is not there in time is done without.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -50,6 +51,8 @@ ENDED_SECONDS: Final = 24 * 3600.0  # how long the tier knows that a session has
 GRACE: Final = 60.0  # seconds that a blob outlives its access token
 REVOKED_AT_ONCE: Final = 8  # sessions at iam, of those that end together
 INSIST_SECONDS: Final = 60.0  # how long ending a session is tried on behind the answer
+GATHERED: Final = 0.5  # seconds in which those come together who are told that their sessions are over
+LOOKED_AT: Final = 256  # of them, in one question
 BACKOFF: Final = Backoff(first=0.5, most=10.0)
 LAST_YEAR: Final = 253_402_300_799.0  # 9999-12-31T23:59:59Z in POSIX seconds: no date goes further
 
@@ -65,6 +68,7 @@ class Sessions:
     upstreams: Upstreams
     owner: Owner
     _ears: list[EndHeard] = field(default_factory=list)
+    _over: list[tuple[TenantId, SessionId]] = field(default_factory=list)  # of whom the tier may not know
 
     async def sign_in(self, who: Knocked, body: SignInBody, journey: Journey) -> Answer | Problem:
         """A new session on `body`'s device for the key that was proved.
@@ -145,9 +149,29 @@ class Sessions:
         self._ears.append(ear)
 
     def over(self, claims: Claims) -> None:
-        """This desk was told that its session is over: it is, here at once, and in the tier behind that."""
+        """This desk was told that its session is over: it is, here at once, and in the tier behind that.
+
+        The tier knows of most of them, since they were ended there first; of a session that began in between it does
+        not. So it is asked, once for all who are told within a moment: thousands may be, and wait for their last word.
+        """
         self.gate.ended.add(claims.tenant, claims.session)
-        self._insist("revoke in the tier", partial(self._marked, claims.tenant, claims.session))
+        self._over.append((claims.tenant, claims.session))
+        if len(self._over) == 1:
+            with suppress(Full):
+                detached("look whether the tier knows", self.owner, self._look_whether_known, seconds=INSIST_SECONDS)
+
+    async def _look_whether_known(self) -> None:
+        await trio.sleep(GATHERED)
+        over = self._over.copy()
+        self._over.clear()
+        for at in range(0, len(over), LOOKED_AT):
+            some = over[at : at + LOOKED_AT]
+            known: tuple[bool, ...] | Down = Down("not in time")
+            with step():
+                known = await self.gate.tier.ended(some)
+            for whose, marked in zip(some, (False,) * len(some) if isinstance(known, Down) else known, strict=True):
+                if not marked:
+                    self._insist("revoke in the tier", partial(self._marked, *whose))
 
     def revoke_all(self, tenant: TenantId, sessions: tuple[SessionId, ...]) -> None:
         """Sessions that were ended in the tier end at iam too, so many at a time, behind the answer."""

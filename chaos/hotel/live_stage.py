@@ -23,12 +23,14 @@ from bff.wire.pool import Pool
 from chaos.hotel.asking import a_client, asked
 from chaos.hotel.children import Server
 from chaos.hotel.fleet.desk import Desk, Operator
+from chaos.hotel.fleet.platform import Platform
 from chaos.hotel.ready import running
 from chaos.hotel.signing import setting_of
 from chaos.hotel.stage import parted, reaching, sum_of
 from chaos.live.hatch import tell_hatch
 from chaos.live.ports import LOOPBACK, hold, number
 from chaos.sim.entropy import chance
+from chaos.toxics import Kill
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -58,6 +60,7 @@ class LiveStage:
         self._outside: Outside = real(connect)
         self._clients: list[httpx.AsyncClient] = []
         self._servers = [(ready.edge, ready.ops)]
+        self._begun_here: dict[str, Server] = {}
 
     def now(self) -> float:
         return self._outside.now()
@@ -83,7 +86,8 @@ class LiveStage:
         """One more server on the same stores, as it would be started on another machine."""
         edge, ops = (self._parts.enter_context(hold()) for _ in range(2))
         told = {**_same_stores(self._ready), **self._same_key(), **_at(number(edge), number(ops))}
-        server = Server(told, self._data / "logs" / f"server-{len(self._servers) + 1}.log", self._warn)
+        name = f"bff-{len(self._servers) + 1}"
+        server = self._begun_here[name] = Server(told, self._data / "logs" / f"{name}.log", self._warn)
         self._parts.callback(server.stop)
         server.begin()
         line = await server.ready()
@@ -102,6 +106,14 @@ class LiveStage:
         self._clients.append(client)
         device = f"{name}-{self._outside.identifier()[:8]}"
         return Desk(client, await self.origin(server), self._outside, device=device)
+
+    def outside(self, name: str) -> Outside:
+        del name  # real entropy is everybody's own
+        return self._outside
+
+    async def platform(self, server: int) -> Platform:
+        await self.origin(server)
+        return Platform(a_client(), self._servers[server][1], self._ready.internal_token)
 
     async def client(self, server: int) -> httpx.AsyncClient:
         return reaching(connect, await self.origin(server))
@@ -127,11 +139,22 @@ class LiveStage:
         return ""
 
     async def inject(self, target: str, toxic: Toxic) -> None:
-        await tell_hatch(self._ready.chaos, {"do": "inject", "target": target, "toxic": str(toxic)})
+        """Also to a server that was begun here (`bff-2 kill`)."""
+        server = self._begun_here.get(target)
+        if server is not None and server.child is not None and isinstance(toxic, Kill):
+            server.child.kill()
+            await trio.lowlevel.checkpoint()
+        else:
+            await tell_hatch(self._ready.chaos, {"do": "inject", "target": target, "toxic": str(toxic)})
 
     async def clear(self, target: str | None, toxic: Toxic | None = None) -> None:
-        narrowed = {} if toxic is None else {"toxic": str(toxic)}
-        await tell_hatch(self._ready.chaos, {"do": "clear", "target": target, **narrowed})
+        for name, server in self._begun_here.items():
+            if target in {None, name} and server.child is not None and not server.child.alive:
+                server.begin()
+                await server.ready()
+        if target not in self._begun_here:
+            narrowed = {} if toxic is None else {"toxic": str(toxic)}
+            await tell_hatch(self._ready.chaos, {"do": "clear", "target": target, **narrowed})
 
     async def close(self) -> None:
         """No desk is left."""
@@ -158,6 +181,7 @@ def _same_stores(ready: Kept) -> Mapping[str, str]:
         **ours,
         **ready.stores,  # as its own server has them, with what is wrong on the way
         "BFF_ESTATE_URL": ready.estate,
+        "BFF_INTERNAL_TOKEN": ready.internal_token,
     }
 
 

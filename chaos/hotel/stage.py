@@ -6,19 +6,22 @@ To works and checks both are one. A stage has as many servers as a plan asks for
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import httpx
 import trio
 
+from bff.outside import Outside
 from bff.wire.exchange import Origin
 from bff.wire.pool import Pool
 from bff.wire.transport import TrioTransport
 from chaos.hotel.fleet.desk import Desk, Operator, Refused
+from chaos.hotel.fleet.platform import Platform
 from chaos.play import Stage
-from chaos.sim.entropy import chance
+from chaos.sim.entropy import chance, entropy
 from chaos.toxics import BadToxic, Hang, Kill
 from nurseries import listening
 
@@ -29,12 +32,14 @@ if TYPE_CHECKING:
 
     from bff.outside import Connect
     from bff.stores.ledger import Ledger
+    from chaos.hotel.stores.lines import Trouble
     from chaos.hotel.world import World
     from chaos.toxics import Toxic
 
 Counters: TypeAlias = Mapping[str, Mapping[str, Mapping[str, int]]]
 
 HTTP: Final = 80
+BUS: Final = "bus"  # a target: what each server follows the bus by
 BEGINS_AGAIN: Final = 0.3  # seconds until a server that was killed is there again: as long as a process needs, or so
 AGAIN: Final = 1.0  # seconds after which a desk that could not sign in tries again
 SAMPLE: Final = re.compile(r"^(?P<name>[a-zA-Z_:]+)(?:\{[^}]*\})? (?P<value>\S+)", re.MULTILINE)
@@ -72,6 +77,14 @@ class HotelStage(Stage, Protocol):
 
     async def desk(self, name: str, *, server: int = 0) -> Desk:
         """A desk that is not signed in yet."""
+        ...
+
+    def outside(self, name: str) -> Outside:
+        """The time of day, entropy and the way out, as somebody called `name` has them: anew at each call."""
+        ...
+
+    async def platform(self, server: int) -> Platform:
+        """Whoever has something to say to desks, at that server. Whoever takes him closes him. Raises `LiveError`."""
         ...
 
     async def client(self, server: int) -> httpx.AsyncClient:
@@ -117,13 +130,26 @@ def sum_of(exposition: str, metric: str) -> float:
 
 def reaching(dial: Connect, origin: str) -> httpx.AsyncClient:
     """A client for which every name leads to `origin`."""
-    url = httpx.URL(origin)
+    return through(balanced(dial, (origin,)))
+
+
+def through(dial: Connect) -> httpx.AsyncClient:
+    """A client that dials so. Whoever takes it closes it."""
+    return httpx.AsyncClient(transport=TrioTransport(Pool(dial)), trust_env=False)
+
+
+def balanced(dial: Connect, origins: Sequence[str]) -> Connect:
+    """A way on which every name leads to the first of `origins`, or else to the next one at which somebody answers."""
+    *some, last = [parted(origin) for origin in origins]
 
     async def dialled(host: str, port: int, tls: ssl.SSLContext | None) -> trio.abc.Stream:
         del host, port
-        return await dial(url.host, url.port or HTTP, tls)
+        for there in some:
+            with suppress(OSError):
+                return await dial(there.host, there.port, tls)
+        return await dial(last.host, last.port, tls)
 
-    return httpx.AsyncClient(transport=TrioTransport(Pool(dialled)), trust_env=False)
+    return dialled
 
 
 def parted(origin: str) -> Origin:
@@ -142,6 +168,7 @@ class VirtualStage:
         self.ledger: Ledger = world.stores.ledger.session()
         self._begin = trio.Lock()
         self._links: dict[str, dict[str, ExitStack]] = {}
+        self._outsides: Counter[str] = Counter()
 
     def now(self) -> float:
         return self._world.now()
@@ -167,6 +194,17 @@ class VirtualStage:
     async def desk(self, name: str, *, server: int = 0) -> Desk:
         host = (await self.origin(server)).removeprefix("http://")
         return await self._world.desk(server=host, device=name, sign_in=False)
+
+    def outside(self, name: str) -> Outside:
+        connect = self._world.network.host(name).connect
+        self._outsides[name] += 1
+        return Outside(self._world.now, entropy(self._world.seed, "outside", name, self._outsides[name]), connect)
+
+    async def platform(self, server: int) -> Platform:
+        await self.origin(server)
+        name = list(self._world.servers)[server]
+        client = httpx.AsyncClient(transport=_Within(self._world, name), trust_env=False)
+        return Platform(client, f"http://{name}", self._world.internal_token)
 
     async def client(self, server: int) -> httpx.AsyncClient:
         return reaching(self._world.network.connect, await self.origin(server))
@@ -196,15 +234,23 @@ class VirtualStage:
         return name
 
     async def inject(self, target: str, toxic: Toxic) -> None:
-        """Also to a server (`bff kill`), to the lines of a host (`bff reset`), and between two (`desk-1|bff hang`)."""
+        """Also to a server (`bff kill`), to the lines of a host (`bff reset`), between two (`desk-1|bff hang`), and to
+        the lines on which servers follow the bus (`bus hang`): they look well, and nothing comes any more (F-34).
+        """
         if target in self._world.servers and isinstance(toxic, Kill):
             await self._world.servers[target].kill()
+        elif target == BUS and isinstance(toxic, Hang):
+            self._deaf("deaf")
         elif target in self._world.estate.doors or self._world.stores.named(target) is not None:
             self._world.inject(target, toxic)
         else:
             fault = self._fault_of_a_link(target, toxic)
             self._links.setdefault(target, {})[str(toxic)] = held = ExitStack()
             held.enter_context(fault)
+
+    def _deaf(self, trouble: Trouble) -> None:
+        for line in self._world.lines.values():
+            line.turn(trouble)
 
     def _fault_of_a_link(self, target: str, toxic: Toxic) -> AbstractContextManager[None]:
         network = self._world.network
@@ -225,6 +271,8 @@ class VirtualStage:
             for word in list(self._links.get(name, ())):
                 if toxic is None or word == str(toxic):
                     self._links[name].pop(word).close()
+        if target in {None, BUS}:
+            self._deaf("")
         for name, server in self._world.servers.items():
             if target in {None, name} and server.over:
                 await self._world.serve(name)
@@ -232,6 +280,20 @@ class VirtualStage:
             self._world.heal()
         elif target in self._world.estate.doors or self._world.stores.named(target) is not None:
             self._world.clear(target, toxic)
+
+
+class _Within(httpx.AsyncBaseTransport):
+    """The way to the ops listener of a server of the world, for as long as the server lives."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world = world
+        self._name = name
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        server = self._world.servers[self._name]
+        if server.over:
+            raise httpx.ConnectError(f"nobody listens at {self._name}")
+        return await httpx.ASGITransport(server.house.ops).handle_async_request(request)
 
 
 @contextmanager

@@ -45,6 +45,7 @@ from chaos.hotel.fleet.desk import Desk, Operator
 from chaos.hotel.instance import PORT, Instance, run_instance
 from chaos.hotel.stores.cache import SimCache
 from chaos.hotel.stores.ledger import SimLedger
+from chaos.hotel.stores.lines import BusLine
 from chaos.hotel.stores.tier import SimTier
 from chaos.sim.entropy import between, entropy
 from chaos.sim.link import Network
@@ -96,6 +97,7 @@ class World:
 
     def __init__(self, seed: int, now: Now, network: Network, nursery: trio.Nursery, rates: Rates) -> None:
         self.seed = seed
+        self.internal_token = INTERNAL_TOKEN
         self.now = now
         self.network = network
         self.estate, self.authority = _estate(self, nursery)
@@ -104,6 +106,7 @@ class World:
         self.facts: list[object] = []
         self.meters = Meters()
         self.servers: dict[str, Instance] = {}
+        self.lines: dict[str, BusLine] = {}  # each server's own to the bus
         self.desks: list[Desk] = []
         self._nursery = nursery
         self._told = _settings(self.estate, rates)
@@ -121,7 +124,8 @@ class World:
         chance = entropy(self.seed, "server", name, life)
         outside = Outside(self.now, chance, connect or self.network.host(name).connect)
         session = self.stores.ledger.session()
-        stores = Stores(self.stores.tier, self.stores.cache, session, self.stores.tier.bus)
+        line = self.lines[name] = BusLine(self.stores.tier.bus)
+        stores = Stores(self.stores.tier, self.stores.cache, session, line)
         run = partial(run_instance, name, self._told, outside, stores, self.network, ended=session.close)
         server: Instance = await self._nursery.start(run)
         self.servers[name] = server

@@ -186,6 +186,20 @@ async def test_a_force_logout_is_heard_ends_the_stream_and_the_session_and_signi
         assert latency < 0.1
 
 
+async def test_one_that_is_told_to_end_in_the_moment_in_which_it_has_something_to_say_says_its_last_word(
+    autojump_clock, between
+):
+    async with open_world() as world, between(world) as side:
+        desk = await world.desk()
+        ear = await side.ear(desk)
+        events = world.servers["bff"].house.events
+        (journal,) = events.bus.journals
+        journal.turn(stalled=True)
+        events.streams.end_session("resort", desk.session.session_id)
+        await ear.until(lambda _: False)
+        assert (ear.words, ear.cut) == (["hello", "expired"], False)
+
+
 async def test_a_suspended_tenants_desks_hear_that_and_no_more_and_come_back_when_it_is_lifted(autojump_clock, between):
     async with open_world(servers=TWO) as world, between(world) as side:
         desk = await world.desk(server="one")

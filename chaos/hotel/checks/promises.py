@@ -5,6 +5,8 @@
                  answered    nobody who is signed in is refused his dashboard, unless the way to it is broken
     eventually   whole       each desk's last look since the calm is whole
 
+What plans may promise of changes is in `changed.py`, and of desks that follow their events in `heard.py`.
+
 A service's fault is felt for a while after it has ended: its breaker is open, its last answer is stale.
 """
 
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from chaos.history import FAULTS
 from chaos.hotel.checks.answers import TABLE
 from chaos.play import Judge, Settled
+from chaos.toxics import Failover, split
 
 if TYPE_CHECKING:
     from chaos.history import History, Moment
@@ -32,24 +35,39 @@ class Troubles:
     """From when to when each target was in trouble; learnt from the moments of the lane `faults`."""
 
     spans: dict[str, list[list[float]]] = field(default_factory=dict)
+    _open: dict[tuple[str, str], list[float]] = field(default_factory=dict)  # by target and toxic: there may be several
 
     def see(self, moment: Moment) -> None:
         """Learn, if it is a moment of a fault."""
         if moment.lane != FAULTS:
             return
-        target = moment.data.get("target")
+        which = (str(moment.data.get("target")), str(moment.data.get("toxic")))
         if moment.word == "breaking":
-            self.spans.setdefault(str(target), []).append([moment.at, math.inf])
+            span = [moment.at, moment.at + _takes(which[1])]
+            self._open[which] = span
+            self.spans.setdefault(which[0], []).append(span)
         elif moment.word == "skipped":
-            self.spans[str(target)].pop()
-        elif moment.word in {"ends", "calm"}:
-            for name, spans in self.spans.items():
-                if spans and (moment.word == "calm" or name == target):
-                    spans[-1][1] = min(spans[-1][1], moment.at)
+            self.spans[which[0]].remove(self._open.pop(which))
+        elif moment.word == "ends":
+            _end(self._open.pop(which), moment.at)
+        elif moment.word == "calm":
+            for span in self._open.values():
+                _end(span, moment.at)
+            self._open.clear()
 
     def felt(self, target: str, begin: float, end: float, *, after: float = FELT) -> bool:
         """Whether some trouble of `target` was, or could still be felt, between two moments."""
         return any(first <= end and begin <= last + after for first, last in self.spans.get(target, ()))
+
+
+def _takes(toxic: str) -> float:
+    """Seconds after which a fault is over by itself."""
+    said = split(toxic) if toxic.startswith(Failover.word) else None
+    return said.takes if isinstance(said, Failover) else math.inf
+
+
+def _end(span: list[float], at: float) -> None:
+    span[1] = min(span[1], at)
 
 
 def in_time() -> Judge:

@@ -3,6 +3,8 @@
     looks desks=3 every=2     so many desks, each looks at its dashboard every so many seconds, from a moment of its own
     shifts every=20           a desk whose operator signs out and whose next signs in, every so many seconds
 
+Desks that follow their events, and the platform that has something to say to them, are in `follows.py`.
+
 Where they are they do not know: in the virtual world, or at a hotel that runs.
 """
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from chaos.history import Moment
-from chaos.hotel.checks import changed, promises
+from chaos.hotel.checks import changed, heard, promises
+from chaos.hotel.fleet.follows import follows, speaks
 from chaos.hotel.fleet.inspecting import inspector
 from chaos.hotel.fleet.works import looks, shifts
 from chaos.hotel.stage import HotelStage
@@ -25,9 +26,9 @@ from chaos.play import Cast
 Figures = Callable[[Sequence[Moment]], Mapping[str, "float | int | str"]]
 
 CAST: Final[Cast[HotelStage]] = Cast(
-    {"looks": looks, "shifts": shifts, "inspector": inspector},
+    {"looks": looks, "shifts": shifts, "inspector": inspector, "follows": follows, "speaks": speaks},
     {**promises.ALWAYS, **changed.ALWAYS},
-    {**promises.EVENTUALLY, **changed.EVENTUALLY},
+    {**promises.EVENTUALLY, **changed.EVENTUALLY, **heard.EVENTUALLY},
 )
 MACHINERY: Final = frozenset({"commands", "running"})  # modules here that are no game-day
 HERE: Final = Path(__file__).parent
