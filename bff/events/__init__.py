@@ -3,6 +3,7 @@
 event.py     what may be said, who may hear it, and how it looks on a stream
 cursor.py    a position as a desk knows it
 journal.py   a tenant's latest events, and who waits for the next
+turns.py     so many of them at a time, however many there are
 logs.py      how a journal keeps up with its tenant's log
 bus.py       the one reader of an instance: probe, stall, rebuild
 registry.py  one stream per device, on whichever instance

@@ -8,7 +8,8 @@ History ends and live begins within one call, with no await in it, so there is n
 could be missed or had twice. What is older than the window is read from the log, page by page (`EventBus.page`), until
 the window has it.
 
-Nothing here waits for anybody: a listener that does not keep up is cut, and its neighbours do not notice.
+Nothing here waits for anybody: a listener that does not keep up is cut, and its neighbours do not notice. They are
+woken one after the other (`bff.events.turns`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import trio
 
 from bff.events.event import Event, read
+from bff.events.turns import Turns
 from bff.stores.bus import Entry
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class Listener:
     `when_cut` is called once, at the moment it is `cut`: for a stream that is in the middle of a write.
     """
 
-    __slots__ = ("_journal", "_task", "_waiting", "claims", "cut", "when_cut")
+    __slots__ = ("_in_line", "_journal", "_task", "_waiting", "claims", "cut", "when_cut")
 
     def __init__(self, journal: Journal, claims: Claims) -> None:
         self.claims = claims
@@ -81,6 +83,7 @@ class Listener:
         self._journal = journal
         self._waiting: list[Item] = []
         self._task: trio.lowlevel.Task | None = None
+        self._in_line = False
 
     async def next(self) -> tuple[Item, ...]:
         """All that waits; parks until something does. For one task at a time.
@@ -93,6 +96,7 @@ class Listener:
         while not (self._waiting or self.cut):  # `Alive` may take back a `Stalled` that has just woken it
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._gives_up)
+            self._journal.turns.taken()
         if self.cut:
             return (FULL,)
         waiting, self._waiting = self._waiting, []
@@ -137,10 +141,17 @@ class Listener:
         if self.when_cut is not None:
             self.when_cut()
 
-    def _wake(self) -> None:
-        task, self._task = self._task, None
+    def rouse(self) -> bool:
+        """Its turn has come (`bff.events.turns`)."""
+        task, self._task, self._in_line = self._task, None, False
         if task is not None:
             trio.lowlevel.reschedule(task)
+        return task is not None
+
+    def _wake(self) -> None:
+        if self._task is not None and not self._in_line:
+            self._in_line = True
+            self._journal.turns.wake(self)
 
     def _gives_up(self, _: object) -> trio.lowlevel.Abort:
         self._task = None
@@ -150,7 +161,8 @@ class Listener:
 class Journal:
     """One tenant's. `head` is the position of the last event, `base` the one before the first that is kept.
 
-    `first` is called with each event before any listener gets it. `at` is when it was opened, in POSIX seconds.
+    `first` is called with each event before any listener gets it. `at` is when it was opened, in POSIX seconds. `turns`
+    are those of its listeners.
     """
 
     def __init__(
@@ -163,6 +175,7 @@ class Journal:
         stalled: bool = False,
     ) -> None:
         self.tenant = tenant
+        self.turns = Turns()
         self.head = self.base = head
         self.stalled = stalled
         self._idle_since = trio.current_time()

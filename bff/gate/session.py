@@ -57,7 +57,7 @@ BACKOFF: Final = Backoff(first=0.5, most=10.0)
 LAST_YEAR: Final = 253_402_300_799.0  # 9999-12-31T23:59:59Z in POSIX seconds: no date goes further
 
 
-EndHeard: TypeAlias = "Callable[[TenantId, SessionId], Awaitable[object]]"
+EndHeard: TypeAlias = "Callable[[TenantId, SessionId], Awaitable[Down | None]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +134,8 @@ class Sessions:
                 Code.UPSTREAM_UNAVAILABLE, "the session could not be ended", upstream="iam", retry_after=AGAIN
             )
         self.gate.ended.add(claims.tenant, claims.session)
-        for ear in self._ears:
-            with step():
-                await ear(claims.tenant, claims.session)
-        if not marked:
+        heard = [await self._heard(ear, claims) for ear in self._ears]
+        if not (marked and all(heard)):  # the tier has just gone away, and may have lost its mark with it (F-19)
             self._insist("revoke in the tier", partial(self._marked, claims.tenant, claims.session))
         if not revoked:
             journey = replace(journey, timing=ServerTiming())
@@ -258,6 +256,12 @@ class Sessions:
         with step():
             done = await self.gate.tier.revoke(tenant, session, ENDED_SECONDS)
         return done is None
+
+    async def _heard(self, ear: EndHeard, claims: Claims) -> bool:
+        said: Down | None = Down("not in time")
+        with step():
+            said = await ear(claims.tenant, claims.session)
+        return said is None
 
     async def _revoked(self, session: SessionId, journey: Journey) -> bool:
         said = await ask_iam(self.upstreams, REVOKE, None, journey, sid=session)

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+import trio
 
 from bff.events import stream
+from bff.events.event import Event
 from bff.events.intake import Told
 from chaos.history import FAULTS, History, Moment
 from chaos.hotel.gamedays import find
@@ -62,17 +64,19 @@ def test_two_thousand_devices_at_two_servers_are_out_within_five_seconds_f31():
 
 
 def test_a_server_that_says_it_and_ends_no_session_is_found_out_f31(monkeypatch):
-    monkeypatch.setattr(SimTier, "_logged_out", lambda self, blob, ttl: blob.session)
+    async def kind(self, tenant, **_):
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    monkeypatch.setattr(SimTier, "log_out", kind)
     record = played()
     assert "shut" in broken(record)
     assert any(finding.text.startswith("rui: let in") for finding in record.findings)
 
 
 def test_a_server_that_ends_sessions_and_says_it_to_nobody_is_found_out_f31(monkeypatch):
-    monkeypatch.setattr(
-        stream.Stream, "_frame", lambda self, item, frame=stream.Stream._frame: frame(self, item) and b""
-    )
-    assert {"out-in-time", "exported"} <= broken(played())
+    monkeypatch.setattr(Event, "reaches", lambda self, desk: False)
+    assert {"out-in-time"} <= broken(played())
 
 
 def test_a_server_that_logs_out_the_whole_house_for_one_of_its_operators_is_found_out_f31(monkeypatch):
@@ -83,7 +87,11 @@ def test_a_server_that_logs_out_the_whole_house_for_one_of_its_operators_is_foun
 
 
 def test_a_stream_that_goes_on_after_it_said_that_it_is_over_is_found_out_f31(monkeypatch):
-    monkeypatch.setattr(stream.Stream, "_ends", lambda self, item: None)
+    def end(self, why, *, back=0, ends=stream.Stream.end):
+        if why is not stream.End.LOGGED_OUT:
+            ends(self, why, back=back)
+
+    monkeypatch.setattr(stream.Stream, "end", end)
     assert "out-in-time" in broken(played())
 
 

@@ -5,17 +5,16 @@ from dataclasses import replace
 import pytest
 
 from bff.events.event import Event
-from bff.events.stream import Stream
 from bff.gate.admission import Admission
 from bff.problem import Code, Problem
 from bff.writes import handshake
 from chaos.history import FAULTS, History, Moment
 from chaos.hotel.checks.heard import in_step
 from chaos.hotel.checks.promises import Troubles
-from chaos.hotel.estate.sync import Sync
 from chaos.hotel.gamedays import find
 from chaos.hotel.gamedays.running import rehearse
 from chaos.hotel.gamedays.sync_storm import GAME_DAY, brisk, put_off_well, stale_shown, turned_away_well
+from chaos.hotel.stores.tier import SimTier
 from chaos.plan import parse_plan
 
 SMALL = """
@@ -74,11 +73,8 @@ def test_the_day_itself_keeps_every_promise_and_had_something_to_keep_f26_f35():
     assert record.figures["desks that came back"] == 120 and record.figures["put off 502"] >= 200
 
 
-def test_a_server_that_does_not_say_when_to_shake_hands_again_is_found_out_f13(monkeypatch):
-    def curt(missed):
-        return Problem(Code.UPSTREAM_UNAVAILABLE, "sync", upstream="sync")
-
-    monkeypatch.setattr(handshake, "_again", curt)
+def test_a_server_that_has_desks_shake_hands_again_too_soon_is_found_out_f13(monkeypatch):
+    monkeypatch.setattr(handshake, "AGAIN", 5.0)
     assert "put-off-well" in broken(played())
 
 
@@ -87,19 +83,22 @@ def test_a_server_that_turns_streams_away_and_does_not_say_when_to_come_again_is
     assert "turned-away-well" in broken(played())
 
 
-def test_a_service_that_says_something_else_to_dashboards_than_to_devices_is_found_out_f35(monkeypatch):
-    monkeypatch.setattr(Sync, "_cursor", lambda self, call: self._answer(call, 77, stale=False))
-    assert "in-step" in broken(played())
+def test_a_server_that_keeps_another_cursor_than_it_was_told_is_found_out_f35(monkeypatch):
+    async def keep(self, blob, ttl, keeps=SimTier.keep):
+        wrong = replace(blob, cursor="c-000077") if blob.cursor else blob
+        return await keeps(self, wrong, ttl)
+
+    monkeypatch.setattr(SimTier, "keep", keep)
+    assert broken(played()) == {"in-step", "stale-shown"}
 
 
 def test_a_server_that_swallows_an_event_is_found_out(monkeypatch):
-    def deaf(self, item, frame=Stream._frame):
-        said = frame(self, item)
-        return b"" if isinstance(item, Event) and b'"n":4' in item.frame else said
+    def reaches(self, desk, says=Event.reaches):
+        return says(self, desk) and self.said.data.get("n") != 4
 
-    monkeypatch.setattr(Stream, "_frame", deaf)
+    monkeypatch.setattr(Event, "reaches", reaches)
     record = played()
-    assert "heard" in broken(record)
+    assert broken(record) == {"heard"}
     assert any("4 is missing" in finding.text for finding in record.findings)
 
 

@@ -2,7 +2,7 @@
 
     hands      desks that follow their events and change hands: one operator signs out, the next signs in. What the
                leaving one had, somebody tries at every server for a while: request after request, and a renewal
-    spree      desks that change everything meanwhile, at either server
+    spree      desks that change everything meanwhile, at either server; `tills`, that charge alone, are a small one
     speaks     the platform, so that there is something to be lost
     looks      dashboards, which must come in time all along
 
@@ -26,6 +26,7 @@ from chaos.hotel.fleet.desk import Desk, Refused
 from chaos.hotel.fleet.follows import FOLLOWS, Seat
 from chaos.hotel.fleet.spree import spree
 from chaos.hotel.gamedays import GameDay
+from chaos.hotel.gamedays.lock_outage import tills
 from chaos.hotel.stage import AGAIN, HotelStage, reaching, through
 from chaos.plan import parse_plan
 from chaos.play import Cast, Judge
@@ -233,7 +234,7 @@ def figures(moments: Sequence[Moment]) -> Mapping[str, float | int | str]:
 GAME_DAY: Final = GameDay(
     name="shift-change",
     plan=PLAN,
-    cast=Cast({"hands": hands, "spree": spree}, {"gone": gone, "kept": kept, "soon-heard": soon_heard}),
+    cast=Cast({"hands": hands, "spree": spree, "tills": tills}, {"gone": gone, "kept": kept, "soon-heard": soon_heard}),
     figures=figures,
     about="The session tier fails over while operators sign out and in, change things and follow events",
 )

@@ -7,6 +7,7 @@ middle of it, whom it has given a token to.
 
 Whoever is refused, or cut in the middle of a word, comes again, as a desk does. In the end one lives and hears what is
 said, and all others have heard `superseded`; none of them has heard anything for longer than one heartbeat beside it.
+A neighbour, who listens over the wire, does not notice.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from bff.stores.bus import Posting
 from bff.wire.asgi import ClientLeft
 from chaos.choices import Drawn, Replayed, walk
 from chaos.hotel.sweeps.batch import in_worlds
+from chaos.hotel.sweeps.listeners import Listener
 from chaos.hotel.sweeps.race import Held
 from chaos.hotel.world import open_world
 from chaos.marks import Marks, told
@@ -152,14 +154,21 @@ def _bare(record: Sequence[int]) -> tuple[int, ...]:
 
 @asynccontextmanager
 async def _open_door(seed: int, held: Held) -> AsyncIterator[One[OpeningCase]]:
-    async with open_world(seed=seed, servers=SERVERS) as world:
+    async with open_world(seed=seed, servers=SERVERS) as world, trio.open_nursery() as nursery:
         door = _Door(world, held)
         await door.warm()
+        desk = await world.desk(server="one")
+        neighbour = Listener(desk, world.network.host(desk.device).connect)
+        nursery.start_soon(neighbour.run)
 
         async def one(case: OpeningCase) -> None:
+            before = len(neighbour.told)
             await door.case(case.openings, case.choices())
+            assert neighbour.live, f"a neighbour's stream has ended {neighbour.over}"
+            assert len(neighbour.told) > before, "a neighbour hears nothing any more"
 
         yield one
+        nursery.cancel_scope.cancel(reason="nobody comes any more")
 
 
 class _Ear:
