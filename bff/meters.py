@@ -195,6 +195,7 @@ ROWS: Final = (
         From(events.EventsLost, attrgetter("streams")),
     ),
     _counts("bff_events_taken", "What the platform had to say", events.EventTaken, labels=("type",)),
+    _shows("bff_sse_streams", "Streams that are open (F-26)", From(events.StreamsCounted, _COUNT)),
     _counts("bff_sse_opened", "Streams that said hello", events.StreamOpened),
     _shows(
         "bff_streams_room",

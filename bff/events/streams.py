@@ -17,7 +17,7 @@ from bff.events.cursor import parsed
 from bff.events.event import Event
 from bff.events.farewell import again, moments
 from bff.events.stream import End, Start, Stream
-from bff.facts.events import StreamEnded, StreamOpened
+from bff.facts.events import StreamEnded, StreamOpened, StreamsCounted
 from bff.model import Down, Streamed
 from bff.problem import Code, Problem
 from bff.stores.bus import Ended, Gone, Held, Superseded
@@ -143,6 +143,7 @@ class Streams:
             if stream.why is not End.SUPERSEDED:
                 with self._scopes.newest(key) as place:
                     self._open[key] = stream
+                    tell(StreamsCounted(len(self._open)))
                     await stream.run(start, pieces)
                 if place.superseded:
                     stream.end(End.SUPERSEDED)
@@ -152,6 +153,7 @@ class Streams:
         finally:
             if self._open.get(key) is stream:
                 del self._open[key]
+                tell(StreamsCounted(len(self._open)))
             self._registry.leave(held)
             why = stream.why or End.BROKEN
             tell(StreamEnded(why.value))

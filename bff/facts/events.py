@@ -66,6 +66,13 @@ class StreamEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamsCounted:
+    """So many streams are open in this process now."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class ForceLogoutDelivered:
     """A desk was told to log out, so many seconds after that was posted (F-31)."""
 

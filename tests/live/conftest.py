@@ -164,6 +164,12 @@ class Hotel:
         """The process ids as they are now."""
         return json.loads((self.data / "run.json").read_bytes())["pids"]
 
+    def kill(self, pid):
+        """Kill it, and wait until it is dead, which is a little later."""
+        ends = Ends([pid])
+        os.kill(pid, signal.SIGKILL)
+        assert ends.wait(PATIENCE) == []
+
     def run(self, *words):
         """A command on this hotel, in this process: its exit code, output and errors."""
         done = CliRunner().invoke(commands, [*words, "--data", str(self.data)])

@@ -140,7 +140,7 @@ def test_a_store_that_is_broken_leaves_reads_whole_and_clear_starts_it_again(hot
 
 def test_a_store_that_somebody_else_killed_is_told_as_it_is_and_cleared_all_the_same(hotel):
     before = hotel.pids()
-    os.kill(before["redisCache"], signal.SIGKILL)
+    hotel.kill(before["redisCache"])
     assert hotel.run("chaos", "list") == (0, "redis-cache: kill\n", "")
     assert hotel.run("chaos", "clear", "redis-cache") == (0, "nothing is wrong\n", "")
     after = hotel.pids()

@@ -154,10 +154,14 @@ APPLICATION: Final = Section(
                 "tests/gate/test_session.py"
                 "::test_what_ended_here_is_not_renewed_though_neither_the_tier_nor_iam_can_tell_f31",
                 "tests/gate/test_ladder.py::test_a_session_revoked_anywhere_is_over_here_f31",
+                "tests/events/test_backstop.py"
+                "::test_a_stream_whose_end_nobody_has_heard_of_ends_within_a_turn_with_the_word_why_f31",
+                "tests/events/test_stream.py"
+                "::test_a_force_logout_is_heard_ends_the_stream_and_the_session_and_signing_in_again_works_f31",
+                "tests/live/test_streams.py"
+                "::test_a_force_logout_of_a_tenant_ends_every_stream_and_session_of_it_and_no_other_f31",
             ),
-            gap="the event itself, and how long it takes",
             gamedays=("force-logout",),
-            later=LATER_AND_METRIC,
         ),
         Row(
             id="F-32",
@@ -220,8 +224,14 @@ APPLICATION: Final = Section(
             metric=Metric("bff_sse_first_event_seconds"),
             severity=Severity.P2,
             fixtures=(Inject("redis-session", "failover"), Inject("redis-session", "stop")),
-            gamedays=("session-failover",),
-            later=LATER_AND_METRIC,
+            tests=(
+                "tests/events/test_stream.py::test_a_dead_bus_is_told_within_three_seconds_and_then_nothing_is_lost_f34",
+                "tests/events/test_readiness.py::test_a_bus_that_delivers_nothing_is_down_though_the_tier_answers_f34",
+                "tests/chaos/test_following.py::test_a_stalled_bus_is_polled_beside_and_its_stream_is_kept_f34",
+                "tests/live/test_streams.py"
+                "::test_nothing_is_lost_when_redis_is_killed_and_back_by_who_stays_and_by_who_comes_again_f34",
+            ),
+            gamedays=("shift-change", "force-logout"),
         ),
         Row(
             id="F-35",
@@ -243,7 +253,7 @@ APPLICATION: Final = Section(
                 "tests/jobs/test_settle_mirrors.py"
                 "::test_a_cursor_that_is_not_the_authority_s_is_marked_once_and_reset_by_a_handshake_f35",
             ),
-            gamedays=("reconnect-storm",),
+            gamedays=("sync-storm",),
         ),
         Row(
             id="F-36",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaos.hotel.catalogue.row import LATER_AND_METRIC, Metric, Row, Section, Severity, Staged
+from chaos.hotel.catalogue.row import Metric, Row, Section, Severity, Staged
 
 EDGE: Final = Section(
     "1.3",
@@ -73,7 +73,16 @@ EDGE: Final = Section(
             metric=Metric("bff_sse_streams"),
             severity=Severity.P2,
             fixtures=(Staged("one device opens streams as fast as it can, and thousands of devices one each"),),
-            later=LATER_AND_METRIC,
+            tests=(
+                "tests/gate/test_admission.py::test_a_storm_of_streams_takes_no_place_from_anybody_else_f26",
+                "tests/events/test_stream.py::test_a_newer_stream_of_the_device_ends_the_older_wherever_it_is_f26",
+                "tests/events/test_stream.py::test_new_streams_have_a_rate_per_device_and_a_place_each_f26",
+                "tests/sweeps/test_openings.py"
+                "::test_of_streams_of_one_device_that_are_opened_at_once_one_lives_by_schedules_by_lot_f26",
+                "tests/live/test_open_files.py"
+                "::test_it_has_room_for_fewer_streams_and_says_so_in_one_line_and_in_readyz_f26",
+            ),
+            gamedays=("sync-storm",),
         ),
     ),
 )

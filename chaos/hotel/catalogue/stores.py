@@ -59,13 +59,15 @@ STORES: Final = Section(
                 "tests/gate/test_ladder.py"
                 "::test_with_the_tier_gone_a_read_goes_on_and_its_proof_is_still_used_up_f18_f28",
                 "tests/gate/test_session.py::test_with_the_tier_gone_signing_in_goes_on_f18",
+                "tests/events/test_readiness.py"
+                "::test_with_the_session_tier_down_the_bus_is_down_too_and_both_come_back_f18",
+                "tests/events/test_poll.py::test_with_the_tier_down_there_is_no_poll_f18",
                 "tests/gate/test_standing.py::test_the_last_known_state_holds_while_the_tier_is_down_f18",
                 NOT_READY,
                 "tests/parity/test_tier.py"
                 "::test_a_tier_that_is_down_says_so_at_once_and_comes_back_with_all_it_held_f18",
             ),
-            gap="mutations, events, the failover",
-            gamedays=("session-failover", "dpop-replay"),
+            gamedays=("shift-change", "dpop-replay"),
         ),
         Row(
             id="F-19",
@@ -81,9 +83,14 @@ STORES: Final = Section(
                 "tests/gate/test_recount.py"
                 "::test_what_a_failover_lost_is_shown_again_and_who_was_faster_is_counted_f19_f28",
                 "tests/stores/test_redis_line.py::test_a_demoted_primary_is_left_and_reads_on_it_do_not_hide_it_f19",
+                "tests/events/test_stream.py::test_a_failover_is_felt_as_a_pause_and_not_as_a_loss_f19",
+                "tests/sweeps/test_streams.py"
+                "::test_faults_by_lot_at_moments_by_lot_and_no_device_loses_or_doubles_anything_f19_f26_f31_f34",
+                "tests/gate/test_lost_marks.py"
+                "::test_who_has_signed_out_is_refused_elsewhere_though_the_tiers_mark_was_lost_f19",
             ),
-            gap="how long it takes, that sessions are intact",
-            gamedays=("session-failover", "dpop-replay"),
+            gap="how long one of the real thing takes",
+            gamedays=("shift-change", "dpop-replay"),
             later=LATER_AND_METRIC,
         ),
         Row(

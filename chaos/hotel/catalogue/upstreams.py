@@ -263,7 +263,7 @@ UPSTREAMS: Final = Section(
                 "tests/writes/test_handshake.py"
                 "::test_a_handshake_that_fails_says_when_to_try_again_is_in_time_and_is_made_once_f13",
             ),
-            gamedays=("reconnect-storm",),
+            gamedays=("sync-storm",),
         ),
         Row(
             id="F-14",
