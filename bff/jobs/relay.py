@@ -79,7 +79,8 @@ class Rests:
         if topic in self.now:
             return
         failures = self._rests[topic].failures + 1 if topic in self._rests else 1
-        pause = max(self._backoff.after(failures, self._jitter()), min(trouble.after, LONGEST_REST))
+        pause = min(self._backoff.after(failures, self._jitter()), trouble.soon)
+        pause = max(pause, min(trouble.after, LONGEST_REST))
         self._rests[topic] = Rest(failures, trio.current_time() + pause, trouble.why)
 
     def worked(self, topic: str) -> None:

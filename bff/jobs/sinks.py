@@ -6,6 +6,7 @@ for a topic of their own: what a mutation has to say is a letter to each, so tha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from bff.upstreams.pubsub import Publisher
 
 REMEMBER: Final = 3600.0  # seconds in which a letter that comes again is not said again
+DESKS_WAIT: Final = 1.0  # seconds at most between two tries of what desks must hear: one more is one word to the bus
 
 Word: TypeAlias = Literal["unavailable", "timeout", "refused"]
 
@@ -39,6 +41,7 @@ class Poison:
 class NotNow:
     """Nothing is wrong with the letters: later, and not before `after` seconds where the sink has said so.
 
+    `soon` is the longest (seconds) that it may be left alone, where asking again costs little and somebody waits.
     `word` is for a metric. `refused` is a no that the next try will hear again until somebody changes a setting: no
     letter is to blame for a topic that is not there, or for a right that was not given.
     """
@@ -46,6 +49,7 @@ class NotNow:
     word: Word
     why: str
     after: float = 0.0
+    soon: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +111,5 @@ class ToDesks:
             postings.append(Posting(said.tenant_id, letter.message_id, letter.payload, self._now(), REMEMBER))
         answer = await self._bus.post(postings) if postings else ()
         if isinstance(answer, Down):
-            return Delivery(0, NotNow("unavailable", answer.why))
+            return Delivery(0, NotNow("unavailable", answer.why, soon=DESKS_WAIT))
         return Delivery(len(postings), trouble)

@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import trio
@@ -194,6 +195,30 @@ async def test_lanes_that_fail_at_once_are_one_failure_and_a_first_pause_is_shor
             office.door.clear()
             assert await office.drained(every=0.01) < 0.25
             nursery.cancel_scope.cancel()
+
+
+async def test_who_is_waited_for_is_asked_each_second_however_long_it_has_not_been_there_f34(
+    post_office, letter, autojump_clock
+):
+    async with post_office() as office:
+        asked, back = [], 100.3
+
+        class Away:
+            async def deliver(self, letters):
+                await trio.lowlevel.checkpoint()
+                asked.append(trio.current_time())
+                here = trio.current_time() >= back
+                return Delivery(len(letters)) if here else Delivery(0, NotNow("unavailable", "gone", soon=1.0))
+
+        relay, _ = office.relay(desks=Away())
+        async with trio.open_nursery() as nursery:
+            await office.write(letter(1, topic="desks"))
+            nursery.start_soon(relay.serve)
+            await office.drained()
+            nursery.cancel_scope.cancel()
+        assert back <= asked[-1] < back + 1.1
+        assert max(later - earlier for earlier, later in pairwise(asked)) < 1.1
+        assert len(asked) < 150, "it is left alone in between"
 
 
 async def test_what_is_settled_while_a_look_is_under_way_is_not_said_again(post_office, letter, autojump_clock):
