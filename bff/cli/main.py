@@ -6,13 +6,18 @@ by raising `click.ClickException` or one of `ONE_LINE`, named here by where they
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Final, NoReturn
 
 import click
+
+from bff.config import BadSetting
+from bff.kept import take_files
 
 GROUP: Final = "bff.commands"
 
@@ -48,6 +53,7 @@ class Commands(click.Group):
 @click.version_option(package_name="bff-backoffice")
 def bff() -> None:
     """A hotel desk's one online door: it answers in time, whatever breaks behind it."""
+    run(partial(take_files, os.environ), BadSetting)
 
 
 def one_line(group: Exception, kinds: tuple[type[Exception], ...]) -> str | None:
