@@ -9,7 +9,10 @@ SPREE := tests/live/test_killing_spree.py
 # Two at a time, each one's lines together where this make can do so (4.0).
 TOGETHER := $(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: run test check lint types async layers kit live bench soak clean lock
+# What one process has compiled, the hundreds that follow need not: whoever forbids it elsewhere does not mean here.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run test check lint types async layers kit live bench audit soak clean lock
 .DEFAULT_GOAL := run
 
 # Set-up happens once, and again only when the lock or the project file changes.
@@ -35,7 +38,7 @@ lint:
 types:
 	$(BIN)/mypy
 async:
-	$(AFTERWARDS) $(BIN)/flake8 $$(grep -rlE '^ *(async (def|with|for) |(from|import) (trio|asyncio|anyio))' --include='*.py' bff nurseries chaos tests)
+	$(AFTERWARDS) $(BIN)/python -P tests/house/async_rules.py $$(grep -rlE '^ *(async (def|with|for) |(from|import) (trio|asyncio|anyio))' --include='*.py' bff nurseries chaos tests)
 layers:
 	$(BIN)/lint-imports
 # The kit is traced, and no branch of it is left untried.
@@ -56,6 +59,11 @@ live: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m chaos.hotel.bench
+
+# Whether anything is known against what the lock names, and a list of what is installed. Asks the network, which
+# neither `test` nor `check` does.
+audit: $(READY)
+	@$(BIN)/python .ci/audit.py
 
 soak: $(READY)
 	$(BIN)/pytest tests/live -m "soak or not soak"

@@ -30,11 +30,13 @@ ASGI3 = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_LIMIT: Final = 262_144  # bytes that pass; one more is 413 (CONTRACT section 1)
 
-# On every answer: what a desk gets is one operator's, for now, and is what it says it is.
-_ALWAYS: Final = (
+# On every answer: what a desk gets is one operator's, for now, is what it says it is, and no page of anybody's.
+ALWAYS: Final = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+HSTS: Final = (b"strict-transport-security", b"max-age=31536000")  # where it came by TLS (RFC 6797, 7.2)
 # Between us and a desk nobody may wait for more of it before he hands it on.
 _UNBUFFERED: Final = ((b"x-accel-buffering", b"no"),)
 
@@ -203,11 +205,12 @@ class _Pieces:
 
 
 def _head(answer: Answer | Streamed, request_id: str, extra: Headers) -> list[tuple[bytes, bytes]]:
-    """What every answer says; its type first."""
+    """What every answer says, where it does not say it otherwise itself; its type first."""
+    own = {name.lower().encode("latin-1") for name, _ in answer.headers} if answer.headers else ()
     headers = [
         (b"content-type", answer.content_type.encode("latin-1")),
         (b"x-request-id", request_id.encode("latin-1")),
-        *_ALWAYS,
+        *(ALWAYS if not own else [pair for pair in ALWAYS if pair[0] not in own]),
     ]
     headers.extend(
         (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (*answer.headers, *extra)

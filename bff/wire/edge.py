@@ -13,8 +13,7 @@ a fact (`AppFailed`) and a closed connection.
 from __future__ import annotations
 
 import math
-import ssl
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
@@ -27,12 +26,11 @@ import trio
 from bff.facts import RequestRefused
 from bff.problem import Body
 from bff.wire import h1, h2
-from bff.wire.asgi import failure
+from bff.wire.asgi import ALWAYS, HSTS, failure
 from nurseries import tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from bff.wire.asgi import ASGI3, Scope
     from bff.wire.limits import EdgeConfig
@@ -119,7 +117,8 @@ class Room:
             (b"content-type", b"application/problem+json"),
             (b"content-length", b"%d" % len(encoded)),
             (b"x-request-id", request_id.encode("ascii")),
-            (b"cache-control", b"no-store"),
+            *ALWAYS,
+            *((HSTS,) if self.config.tls is not None else ()),
         ]
         return headers, encoded
 
@@ -146,6 +145,7 @@ async def serve_edge(
     room = Room(app, config)
 
     async def handle(stream: trio.abc.Stream) -> None:
+        _lose_the_silent(stream, config.limits.unheard_seconds)
         await _serve(room, stream, _where(config, _address(stream, "getpeername"), _address(stream, "getsockname")))
 
     async with trio.open_nursery() as connections:
@@ -173,18 +173,6 @@ async def serve_stream(
     Connections given the same `room` count together and drain together (`room.drain()`).
     """
     await _serve(room or Room(app, config), stream, _where(config, client, server))
-
-
-def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """TLS 1.2 and up, HTTP/2 and HTTP/1.1 by ALPN. Raises `ValueError` with one line when the files cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    try:
-        context.load_cert_chain(certificate, key)
-    except OSError as error:  # ssl.SSLError is one too
-        raise ValueError(f"TLS needs a certificate and its key: {certificate}, {key}: {error}") from None
-    return context
 
 
 async def _serve(room: Room, stream: trio.abc.Stream, where: Scope) -> None:
@@ -230,6 +218,18 @@ async def _turn_away(room: Room, stream: trio.abc.Stream) -> None:
     if room.config.tls is None:
         with trio.CancelScope(deadline=trio.current_time() + room.config.limits.linger_seconds):
             await stream.send_all(room.refusal(503, why))
+
+
+def _lose_the_silent(stream: trio.abc.Stream, seconds: float) -> None:
+    """Have the kernel break a connection whose peer is gone without a word, as a desk is whose network has vanished.
+
+    A stream writes a few bytes at a time, and a socket's buffer takes hours of them: no write of ours ever waits. What
+    is not acknowledged for so long breaks it instead (RFC 5482, as Linux has it), and with it the stream's scope ends.
+    """
+    option = getattr(trio.socket, "TCP_USER_TIMEOUT", None)
+    if option is not None and isinstance(stream, trio.SocketStream):
+        with suppress(OSError):  # it is broken already, which whoever reads it is about to find out
+            stream.setsockopt(trio.socket.IPPROTO_TCP, option, round(seconds * 1000))
 
 
 async def _close(stream: trio.abc.Stream) -> None:

@@ -6,7 +6,8 @@ Hypercorn keeps the frames, the priorities and the windows of what we send. What
     flow control of bodies         it acknowledges before the app has read, and ten waiting pieces stop the connection
                                    for good: here a byte is acknowledged when the app took it, so a window is the bound
     data after our answer          an early 401 made the next DATA frame a KeyError that ended the server
-    streams opened and reset       their apps still count; many more resets than answers end it all (CVE-2023-44487)
+    streams opened and reset       their apps still count; many more resets, or refusals, than answers end it all
+                                   (CVE-2023-44487)
     slow heads                     a header block, CONTINUATION frames included, has head_seconds
     peers that do not read         a write, and an answer waiting for a window, have write_seconds
     windows that stay shut         it lets a writer on whenever it looks at his buffer, be that ever so full: a stream
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from bff.wire.edge import Room
     from bff.wire.limits import Limits
 
-_RESETS: Final = 100  # streams a peer may take back beyond those that it let us answer
+_RESETS: Final = 128  # streams a peer may take back, or have refused, beyond those that it let us answer
 _WINDOW: Final = 262_144  # bytes of bodies a connection may have waiting: four streams' worth
 FRAME: Final = 16_384  # bytes of payload, the bound we leave at its default (RFC 9113, 6.5.2)
 
@@ -126,6 +127,11 @@ class Guarded(H2Protocol):
         tell(RequestRefused(400, "a frame over its bound"))
         await self._leave(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
 
+    async def weary(self, why: str) -> None:
+        """The peer keeps us busy with what is of no use to it."""
+        tell(RequestRefused(503, why))
+        await self._leave(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+
     async def _leave(self, code: h2.errors.ErrorCodes) -> None:
         with suppress(h2.exceptions.ProtocolError):
             self.connection.close_connection(code)
@@ -152,20 +158,20 @@ class Guarded(H2Protocol):
                     self._balance -= 1
                 await super()._handle_events([event])
         if self._balance < 0:
-            tell(RequestRefused(503, "many more streams reset than answered"))
-            await self._leave(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+            await self.weary("many more streams reset than answered")
         await self._flush()
 
     async def _open(self, event: h2.events.RequestReceived) -> None:
-        number = event.stream_id
+        number, ended = event.stream_id, event.stream_ended is not None
         assert number is not None
         if self._room.draining or self._running >= self._room.config.limits.streams:
+            self._balance -= not self._room.draining
             self.reset(number, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         try:
-            head = judge_http2(event.headers or [], self._room.config.limits)
+            head = judge_http2(event.headers or [], self._room.config.limits, ended=ended)
         except Refused as refused:
-            self._refuse(number, refused, ended=event.stream_ended is not None)
+            self._refuse(number, refused, ended=ended)
             return
         exchange = Exchange(self, self._room, number, {**self._where, **head})
         self.streams[number] = cast("Any", exchange)
@@ -195,6 +201,7 @@ class Guarded(H2Protocol):
 
     def _refuse(self, number: int, refused: Refused, *, ended: bool) -> None:
         tell(RequestRefused(refused.status, refused.why))
+        self._balance -= 1
         headers, body = self._room.problem(refused.status, refused.why)
         fields = [(b":status", b"%d" % refused.status), *headers, (b"date", self._room.stamp())]
         with suppress(h2.exceptions.ProtocolError):

@@ -30,9 +30,14 @@ if TYPE_CHECKING:
     from bff.wire.edge import Room
     from bff.wire.limits import Limits
 
-_CHUNK: Final = 65_536
+_CHUNK: Final = 16_384  # read at once: of the smallest frames as many as others may wait for
 _HIGH_WATER: Final = 65_536  # bytes written but not sent, above which a writer waits
 _HEADERS, _CONTINUATION, _END_HEADERS, _DATA = 0x1, 0x9, 0x4, 0x0
+# What a frame asks of our patience (CVE-2019-9512, CVE-2019-9515): nobody who wants an answer needs many of them. Those
+# that are not named here, PING, SETTINGS and PRIORITY among them, ask 1.
+_ASKS: Final = {_DATA: 0.01, _HEADERS: -1.0, 0x8: 0.01, _CONTINUATION: 0.0}  # 0x8 is WINDOW_UPDATE
+_PATIENCE: Final = 200.0
+_PATIENCE_RATE: Final = 20.0  # how much of it comes back in a second
 
 
 class Connection:
@@ -54,6 +59,8 @@ class Connection:
         self._sent = trio.Event()
         self._idle_since: float | None = None
         self._head_since: float | None = None
+        self._patience = _PATIENCE
+        self._patient_since = trio.current_time()
         self._protocol: Guarded | None = None
         self._over = False
 
@@ -103,6 +110,9 @@ class Connection:
             while not self._over:
                 if data:
                     self._time(self._watch.feed(data))
+                    if self._wearied():
+                        await protocol.weary("more frames than anybody needs")
+                        return
                     await protocol.handle(RawData(data))
                     if self._watch.oversized:
                         await protocol.oversized()
@@ -111,6 +121,14 @@ class Connection:
                     return
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
+
+    def _wearied(self) -> bool:
+        """Whether more came than anybody needs to say, seen before any of it costs an answer."""
+        now = trio.current_time()
+        regained = self._patience + _PATIENCE_RATE * (now - self._patient_since)
+        self._patience = min(_PATIENCE, min(_PATIENCE, regained) - self._watch.asked)
+        self._patient_since = now
+        return self._patience < 0
 
     def _time(self, in_head: bool) -> None:
         """Move the connection's one deadline: a head under way, nothing under way, or neither."""
@@ -170,21 +188,23 @@ class Connection:
 class FrameWatch:
     """Sees in the bytes whether a header block is under way (RFC 9113, 4.1 and 6.10), without decoding any.
 
-    `oversized` once a frame announces more than it may: h2 would first collect all of it, up to 16 MiB.
+    `oversized` once a frame announces more than it may: h2 would first collect all of it, up to 16 MiB. `asked` is
+    what the frames of the last `feed` ask of our patience.
     """
 
-    __slots__ = ("_blocks", "_data", "_head", "_skip", "oversized")
+    __slots__ = ("_blocks", "_data", "_head", "_skip", "asked", "oversized")
 
     def __init__(self) -> None:
         self._skip = len(PREFACE)
         self._head = b""
         self._data = False  # the frame being skipped is one that may take its time
         self.oversized = False
+        self.asked = 0.0
         self._blocks = False  # CONTINUATION must follow
 
     def feed(self, data: bytes) -> bool:
         """Whether, after `data`, the peer owes the rest of a head: of a block, or of any frame but DATA."""
-        at = 0
+        at, self.asked = 0, 0.0
         while at < len(data) and not self.oversized:
             if self._skip:
                 step = min(self._skip, len(data) - at)
@@ -203,5 +223,6 @@ class FrameWatch:
         self._skip = int.from_bytes(head[:3], "big")
         self.oversized = self._skip > FRAME
         self._data = head[3] == _DATA
+        self.asked += _ASKS.get(head[3], 1.0)
         if head[3] in {_HEADERS, _CONTINUATION}:
             self._blocks = not head[4] & _END_HEADERS

@@ -107,14 +107,20 @@ def strict_json(raw: bytes) -> dict[str, Any]:
 
 
 def compact(raw: bytes) -> Compact:
-    """`raw` in its three parts. Raises `Malformed`."""
+    """`raw` in its three parts, the last a signature of ES256. Raises `Malformed`."""
+    jws = parted(raw)
+    if len(jws.signature) != 2 * WIDTH:
+        raise Malformed("not a signature of 64 bytes")
+    return jws
+
+
+def parted(raw: bytes) -> Compact:
+    """`raw` in its three parts, the last a signature of whatever. Raises `Malformed`."""
     parts = raw.split(b".")
     if len(parts) != 3:
         raise Malformed("not three parts")
     header, payload, signature = parts
     decoded = from_base64url(signature)
-    if len(decoded) != 2 * WIDTH:
-        raise Malformed("not a signature of 64 bytes")
     return Compact(header, payload, raw[: -len(signature) - 1], decoded)
 
 

@@ -26,6 +26,8 @@ class Limits:
 
     `write_seconds` is how long one write may wait for the peer; `linger_seconds` how long a refused peer is still read,
     so that the refusal is not lost to a reset (RFC 9112, 9.6). `streams` is HTTP/2's bound per connection.
+    `unheard_seconds` is how long what was sent may go without a sign that it has arrived, however much of it the kernel
+    still takes: two heartbeats of a stream, since a desk that comes back later resumes without loss.
     """
 
     head_bytes: int = 32_768
@@ -34,6 +36,7 @@ class Limits:
     body_bytes: int = 262_144
     idle_seconds: float = 75.0
     write_seconds: float = 20.0
+    unheard_seconds: float = 30.0
     linger_seconds: float = 1.0
     pipelined_bytes: int = 65_536
     connections: int = 16_384  # of which streams take no more than `BFF_STREAMS`
@@ -59,11 +62,11 @@ class Refused(Exception):
         self.why = why
 
 
-def judge_http2(fields: Iterable[tuple[bytes, bytes]], limits: Limits) -> dict[str, Any]:
-    """The request of an HTTP/2 header block, as ASGI scope members; raises `Refused`.
+def judge_http2(fields: Iterable[tuple[bytes, bytes]], limits: Limits, *, ended: bool = False) -> dict[str, Any]:
+    """The request of an HTTP/2 header block, as ASGI scope members; raises `Refused`. `ended`: no body follows.
 
     h2 has checked the pseudo-fields' presence and order and the names' case; sizes and contents are judged here, by
-    the same measure as a head of HTTP/1.1.
+    the same measure as a head of HTTP/1.1. h2 counts the bytes of a body too, where there are any (RFC 9113, 8.1.1).
     """
     pseudo: dict[bytes, bytes] = {}
     headers: list[tuple[bytes, bytes]] = []
@@ -83,6 +86,8 @@ def judge_http2(fields: Iterable[tuple[bytes, bytes]], limits: Limits) -> dict[s
         raise Refused(501, "the method is not known")
     if not all(_NAME.fullmatch(name) and not _BREAK.search(value) for name, value in headers):
         raise Refused(400, "a header field is malformed")
+    if ended and any(name == b"content-length" and value.strip(b"0") for name, value in headers):
+        raise Refused(400, "the body that is announced does not come")
     if not _PATH.fullmatch(target) and not (target == b"*" and method == b"OPTIONS"):
         raise Refused(400, "the target is not a path")
     path, _, query = target.partition(b"?")

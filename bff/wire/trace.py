@@ -11,39 +11,47 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bff.model import Span
+
 Entropy = Callable[[int], bytes]
 
 LONGEST = 512  # bytes of a header of a version yet to come; ours has 55
 _PARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[\x21-\x7e]*)?")
+_RANDOM = 2**56  # of a trace id, its last 14 digits: what a share of traces is drawn by (W3C Trace Context level 2)
 _UNFIT = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")  # what is not a token (RFC 9110, 5.6.2)
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """One span: `trace_id` 32 and `span_id` 16 lower-case hex digits, neither all zero."""
-
-    trace_id: str
-    span_id: str
-    sampled: bool
+class Trace(Span):
+    """One span, and those below it."""
 
     @staticmethod
-    def parse(header: bytes | None, entropy: Entropy) -> Trace:
-        """The span of a request that came with `header`: the caller's trace, or a new one that is not sampled."""
+    def parse(header: bytes | None, entropy: Entropy, share: float = 0.0) -> Trace:
+        """The span of a request that came with `header`: the caller's trace, sampled where he says so, or a new one.
+
+        Of new ones `share` is sampled, 0 to 1.
+        """
         match = _PARENT.fullmatch(header) if header is not None and len(header) <= LONGEST else None
         if match is None:
-            return Trace(_identifier(16, entropy), _identifier(8, entropy), sampled=False)
+            return _begun(entropy, share)
         version, trace_id, parent, flags, more = match.groups()
         if version == b"ff" or (version == b"00" and more) or not trace_id.strip(b"0") or not parent.strip(b"0"):
-            return Trace(_identifier(16, entropy), _identifier(8, entropy), sampled=False)
-        return Trace(trace_id.decode(), _identifier(8, entropy), sampled=bool(int(flags, 16) & 1))
+            return _begun(entropy, share)
+        sampled = bool(int(flags, 16) & 1)
+        return Trace(trace_id.decode(), _identifier(8, entropy), sampled, parent.decode())
 
     def child(self, entropy: Entropy) -> Trace:
         """The span of a call made on the way: same trace, same sampling, a span id of its own."""
-        return Trace(self.trace_id, _identifier(8, entropy), self.sampled)
+        return Trace(self.trace_id, _identifier(8, entropy), self.sampled, self.span_id)
 
     def header(self) -> bytes:
         """The value of `traceparent` for whoever is called by this span."""
         return f"00-{self.trace_id}-{self.span_id}-{self.sampled:02x}".encode()
+
+
+def _begun(entropy: Entropy, share: float) -> Trace:
+    trace_id = _identifier(16, entropy)
+    return Trace(trace_id, _identifier(8, entropy), share > 0 and int(trace_id[-14:], 16) < share * _RANDOM)
 
 
 def _identifier(size: int, entropy: Entropy) -> str:

@@ -155,6 +155,7 @@ async def test_an_answer_is_two_messages_with_its_headers_lowered_and_ordered() 
                 (b"x-request-id", b"rid"),
                 (b"cache-control", b"no-store"),
                 (b"x-content-type-options", b"nosniff"),
+                (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
                 (b"location", b"/x"),
                 (b"server-timing", b"iam;dur=1"),
             ],
@@ -168,4 +169,4 @@ async def test_an_answer_without_a_body_has_no_length_and_no_type(status: int) -
     sent, out = sending()
     await send(out, Answer(status, b""), "rid")
     names = {name for name, _ in sent[0]["headers"]}
-    assert names == {b"x-request-id", b"cache-control", b"x-content-type-options"}
+    assert names == {b"x-request-id", b"cache-control", b"x-content-type-options", b"content-security-policy"}

@@ -135,6 +135,7 @@ async def test_an_answer_carries_date_length_and_the_contracts_headers(autojump_
         "x-request-id": "rid",
         "cache-control": "no-store",
         "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     }
     request, _ = app.seen[0]
     assert request == Request("GET", "/v1/x", "y=1", ((b"host", b"desk"),), "http", "192.0.2.7", arrived=1)

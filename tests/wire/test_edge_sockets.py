@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from bff.model import Answer
 from bff.outside import Outside
 from bff.wire.asgi import Receive, Request, Scope, Send, request_of, send
-from bff.wire.edge import serve_edge, server_context
+from bff.wire.certificate import Certificate
+from bff.wire.edge import serve_edge
 from bff.wire.limits import EdgeConfig, Limits
 
 GET = b"GET / HTTP/1.1\r\nHost: desk\r\n\r\n"
@@ -143,7 +144,7 @@ async def test_a_request_over_a_socket_carries_its_peers_address() -> None:
 
 
 async def test_over_tls_the_peers_choose_between_http_1_and_2(certificate: tuple[Path, Path]) -> None:
-    config = replace(CONFIG, tls=server_context(*certificate))
+    config = replace(CONFIG, tls=Certificate(*certificate).context)
     async with serving(app := App(), config) as edge:
         async with await secured(edge, certificate, "http/1.1") as stream:
             await stream.send_all(GET)
@@ -163,8 +164,8 @@ async def test_over_tls_the_peers_choose_between_http_1_and_2(certificate: tuple
 
 
 async def test_tls_below_1_2_and_clear_text_are_no_way_in(certificate: tuple[Path, Path]) -> None:
-    config = replace(CONFIG, tls=server_context(*certificate))
-    assert server_context(*certificate).minimum_version == ssl.TLSVersion.TLSv1_2
+    config = replace(CONFIG, tls=Certificate(*certificate).context)
+    assert Certificate(*certificate).context.minimum_version == ssl.TLSVersion.TLSv1_2
     async with serving(app := App(), config) as edge:
         async with await edge.dial() as stream:
             await stream.send_all(GET)
@@ -178,7 +179,7 @@ async def test_tls_below_1_2_and_clear_text_are_no_way_in(certificate: tuple[Pat
 def test_a_certificate_that_cannot_be_used_is_one_clear_line(certificate: tuple[Path, Path], tmp_path: Path) -> None:
     for pair in ((tmp_path / "none.pem", certificate[1]), (certificate[0], certificate[0])):
         with pytest.raises(ValueError, match=r"TLS needs a certificate and its key") as caught:
-            server_context(*pair)
+            Certificate(*pair)
         assert "\n" not in str(caught.value)
 
 

@@ -17,13 +17,30 @@ def entropy(size):
 
 def test_the_trace_is_kept_and_the_span_is_new():
     trace = Trace.parse(f"00-{TRACE}-{PARENT}-01".encode(), entropy)
-    assert trace == Trace(TRACE, "ab" * 8, sampled=True)
+    assert trace == Trace(TRACE, "ab" * 8, sampled=True, parent=PARENT)
     assert trace.header() == f"00-{TRACE}-{'ab' * 8}-01".encode()
 
 
 def test_a_call_on_the_way_is_a_span_of_its_own_in_the_same_trace():
     child = Trace(TRACE, PARENT, sampled=False).child(entropy)
     assert child.header() == f"00-{TRACE}-{'ab' * 8}-00".encode()
+
+
+def test_whose_call_it_is_a_span_knows():
+    child = Trace.parse(f"00-{TRACE}-{PARENT}-01".encode(), entropy).child(lambda size: b"\xcd" * size)
+    assert (child.trace_id, child.parent, child.span_id) == (TRACE, "ab" * 8, "cd" * 8)
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "sampled"),
+    [(0.0, 0, False), (0.25, 0x3F, True), (0.25, 0x40, False), (1.0, 0xFF, True), (0.0, 0xFF, False)],
+)
+def test_of_traces_that_begin_here_a_share_is_kept_and_it_goes_by_their_id(share, digits, sampled):
+    def drawn(size):
+        return bytes([1] * 9 + [digits] * 7)[-size:] if size == 16 else bytes([1] * size)
+
+    assert Trace.parse(None, drawn, share).sampled is sampled
+    assert Trace.parse(f"00-{TRACE}-{PARENT}-00".encode(), drawn, share).sampled is False
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from chaos.hotel.bench.events import measure as measure_events
 from chaos.hotel.bench.gate import measure as measure_gate
 from chaos.hotel.bench.hour import measure as measure_hour
 from chaos.hotel.bench.mutations import measure as measure_mutations
+from chaos.hotel.bench.observing import measure as measure_observing
 from chaos.hotel.bench.transport import measure as measure_transport
 
 Benches = Mapping[str, Callable[[], list[Figure]]]
@@ -27,6 +28,7 @@ BENCHES: Final[Benches] = {
     "dashboard": measure_dashboard,
     "mutations": measure_mutations,
     "events": measure_events,
+    "observing": measure_observing,
     "hour": measure_hour,
 }
 SMALL: Final = "--small"
