@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 JOB: Final = "probe-edge"
 EVERY: Final = 60.0  # seconds
+SURE: Final = 5.0  # seconds after which a look that found nobody is made once more: so short a gap calls nobody
 PATIENCE: Final = 3.0  # seconds for one name
 DAY: Final = 86_400.0
 SOON: Final = 30 * DAY  # before its end, from which on a certificate is worth a word (F-23)
@@ -52,10 +53,13 @@ class EdgeProbe:
 
     async def serve(self) -> None:
         """For ever; a service for an owner. One instance at a time, and nothing to do where desks know no name."""
+        again = False
         while True:
-            await trio.sleep(EVERY)
+            await trio.sleep(SURE if again else EVERY)
+            missed = False
             if self._names and isinstance(await in_time(partial(self._ledger.lead, JOB)), int):
-                await self.look()
+                missed = any(one.what in self._names and not one.good for one in await self.look())
+            again = missed and not again
 
     async def look(self) -> tuple[Finding, ...]:
         """Every name, once."""

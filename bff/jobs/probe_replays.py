@@ -1,10 +1,12 @@
-"""Uses what is this server's own twice, and expects to be turned away the second time (F-28, F-29).
+"""Uses what is this server's own twice, and expects that the second time does nothing (F-28, F-29, F-32).
 
     a proof          made and signed here, shown twice at the doorstep of this very instance: rungs 0 and 2
     a second factor  spent in the ledger on one key, then on another
+    a key            claimed in the ledger and answered, then claimed once more: the answer is what there is to be had
 
-So the counters of refused replays go up once a minute whatever desks do, and one that stands still means something. A
-second time that is let in is beyond doubt, and is not waited out: `traffic`, or `sensitive`, is halted in that step.
+So the counters of refused and of replayed ones go up once a minute whatever desks do, and one that stands still means
+something. A second time that counts is beyond doubt, and is not waited out: `traffic`, `sensitive` or `mutations` is
+halted in that step.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from bff.facts import AttestationReplayed
+from bff.facts import AttestationReplayed, KeyReplayed
 from bff.facts.probes import ReplayProbed
 from bff.gate.ladder import Knocked, knock
 from bff.jobs.asking import in_time
 from bff.jobs.probing import Finding, halt
 from bff.model import Down, OperatorId
 from bff.problem import Code, Problem
-from bff.stores.keys import PROBES, Claimed, Claiming, KeyId, Recording, Spent
+from bff.stores.keys import PROBES, Claimed, Claiming, KeptAnswer, KeyId, Recorded, Recording, Spent
 from bff.wire.asgi import Request
 from bff.wire.jose import to_base64url
 from bff.wire.trace import ServerTiming
@@ -46,6 +48,7 @@ KNOCKS_WITHIN: Final = 2.0  # seconds
 OPERATOR: Final = OperatorId(JOB)
 ASKED: Final = Asked(JOB, {}, msgspec.Raw(b"{}"), (), "", "").encoded()
 LEASE: Final = 5.0  # seconds
+ANSWER: Final = KeptAnswer(200, b"{}", "application/json")
 PATH: Final = "/v1/session"
 CURVE: Final = ec.SECP256R1()
 SIGNED: Final = ec.ECDSA(SHA256(), deterministic_signing=True)
@@ -70,14 +73,17 @@ class ReplayProbe:
             await self.look()
 
     async def look(self) -> tuple[Finding, ...]:
-        """Both of them, once."""
+        """All of them, once."""
         proof = await self._proof()
         factor = await self._second_factor()
+        key = await self._key_twice()
         if proof.good is False:
             await halt(self._switches, "traffic", JOB, f"F-28: {proof.said}")
         if factor.good is False:
             await halt(self._switches, "sensitive", JOB, f"F-29: {factor.said}")
-        return proof, factor
+        if key.good is False:
+            await halt(self._switches, "mutations", JOB, f"F-32: {key.said}")
+        return proof, factor, key
 
     # -- a proof --------------------------------------------------------------------------------------------------
 
@@ -141,10 +147,33 @@ class ReplayProbe:
         tell(ReplayProbed("attestation", passed=False))
         return Finding("attestation", True, "a spent second factor is refused")
 
+    # -- a key ----------------------------------------------------------------------------------------------------
+
+    async def _key_twice(self) -> Finding:
+        asked = self._claiming(f"{JOB} {self._outside.identifier()}", None)
+        first = await self._claim(asked)
+        if not isinstance(first, Claimed):
+            return Finding("key", None, f"not claimed at all: {_why(first)}")
+        recording = Recording(asked.id, first.fence, "recorded", ANSWER)
+        if await in_time(partial(self._ledger.record, recording)) is not True:
+            return Finding("key", None, "nobody could say: its answer was not recorded")
+        again = await self._claim(asked)
+        if isinstance(again, Claimed):
+            await in_time(partial(self._ledger.record, Recording(asked.id, again.fence, "open")))
+            tell(ReplayProbed("key", passed=True))
+            return Finding("key", False, "a key of this server's own, answered already, was to be worked on again")
+        if not isinstance(again, Recorded):
+            return Finding("key", None, f"nobody could say: {_why(again)}")
+        tell(ReplayProbed("key", passed=False))
+        tell(KeyReplayed(JOB))
+        return Finding("key", True, "a key that was answered is answered again")
+
+    # -- both ask the ledger --------------------------------------------------------------------------------------
+
     async def _claim(self, asked: Claiming) -> object:
         return await in_time(partial(self._ledger.claim, asked))
 
-    def _claiming(self, key: str, attestation: str) -> Claiming:
+    def _claiming(self, key: str, attestation: str | None) -> Claiming:
         return Claiming(KeyId(PROBES, OPERATOR, key), JOB.encode(), (key,), ASKED, LEASE, attestation)
 
 

@@ -44,10 +44,12 @@ class Probe(Protocol):
         ...
 
 
-async def halt(switches: Switches, switch: str, job: str, why: str) -> None:
-    """Trip `switch`, from its default alone. With the ledger down it is tried again at the probe's next turn."""
-    if await in_time(partial(_trip, switches, switch, job, why)) is None:
+async def halt(switches: Switches, switch: str, job: str, why: str) -> bool:
+    """Trip `switch`, from its default alone. False with the ledger down: to be tried again at the job's next turn."""
+    turned = await in_time(partial(_trip, switches, switch, job, why))
+    if turned is None:
         tell(Tripped(switch, job))
+    return not isinstance(turned, Down)
 
 
 async def _trip(switches: Switches, switch: str, job: str, why: str) -> Down | str | None:

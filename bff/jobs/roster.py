@@ -18,9 +18,12 @@ from bff.jobs import (
     settle_claims,
     settle_mirrors,
     tidy,
+    watch_budgets,
+    watch_effects,
     watch_locks,
     watch_memory,
     watch_outbox,
+    watch_redis,
 )
 
 if TYPE_CHECKING:
@@ -56,14 +59,26 @@ ROSTER: Final = (
     Job(settle_mirrors.JOB, settle_mirrors.EVERY, True, ("F-35", "F-36"), "compares copies with their authority"),
     Job(tidy.JOB, tidy.EVERY, True, ("F-32", "F-38"), "forgets old keys and dead letters"),
     Job(watch_memory.JOB, watch_memory.EVERY, False, ("F-37",), "looks whether this process holds more and more"),
+    Job(
+        watch_redis.JOB, watch_redis.EVERY, False, ("F-17", "F-41"), "gives proofs less memory when there is too little"
+    ),
+    Job(
+        watch_effects.JOB,
+        watch_effects.EVERY,
+        True,
+        ("F-32",),
+        "compares what services changed with the keys that they got",
+        ("mutations",),
+    ),
+    Job(watch_budgets.JOB, watch_budgets.EVERY, False, ("F-39", "F-40"), "compares what is used with what may be"),
     Job(probe_edge.JOB, probe_edge.EVERY, True, ("F-23", "F-24", "F-25"), "comes here from outside, as a desk does"),
     Job(
         probe_replays.JOB,
         probe_replays.EVERY,
         False,
-        ("F-28", "F-29"),
+        ("F-28", "F-29", "F-32"),
         "uses what is this server's own twice",
-        ("traffic", "sensitive"),
+        ("traffic", "sensitive", "mutations"),
     ),
     Job(
         probe_tenants.JOB,

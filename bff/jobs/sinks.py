@@ -15,6 +15,7 @@ import msgspec
 from bff.events.event import Said
 from bff.model import Down
 from bff.stores.bus import Posting
+from bff.upstreams.drift import UNREADABLE
 from bff.upstreams.pubsub import Published, Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class ToDesks:
         for letter in letters:
             try:
                 said = _said.decode(letter.payload)
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 trouble = Poison(f"no event: {error}")
                 break
             postings.append(Posting(said.tenant_id, letter.message_id, letter.payload, self._now(), REMEMBER))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bff.model import Down, TenantId
+from bff.stores.size import Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,4 +60,8 @@ class Cache(Protocol):
 
     async def ping(self) -> Down | None:
         """One round trip, for readiness."""
+        ...
+
+    async def size(self) -> Size | Down:
+        """How much of what it may have the store has."""
         ...

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 from bff.model import Down, Headers, OperatorId, TenantId
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bff.stores.mirrors import Mirror
     from bff.stores.outbox import Letter
 
@@ -147,6 +149,26 @@ class Unsettled:
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Of one action's keys, how many were `refused` (an answer of 400 to 499), and how many others there are."""
+
+    refused: int = 0
+    others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KeysSince:
+    """By action, what became of keys until `moment`, which is POSIX time as the ledger has it."""
+
+    moment: float
+    actions: Mapping[str, Outcomes]
+
+    def of(self, action: str) -> Outcomes:
+        """Of that one."""
+        return self.actions.get(action, Outcomes())
+
+
 class Keys(Protocol):
     """Every verb needs a finite deadline above it and raises `nurseries.Unbounded` without one.
 
@@ -186,4 +208,8 @@ class Keys(Protocol):
 
         Only what has an answer, or is open, is forgotten; how many keys were.
         """
+        ...
+
+    async def keys_since(self, moment: float | None) -> KeysSince | Down:
+        """What became of keys that were claimed first after `moment`, a `KeysSince`'s; None gives the moment alone."""
         ...

@@ -15,6 +15,7 @@ from bff.model import Down
 from bff.stores.keys import Keys
 from bff.stores.mirrors import Mirrors
 from bff.stores.outbox import Outbox
+from bff.stores.size import Size
 from bff.stores.switchboard import Switchboard
 from bff.stores.trail import Trail
 
@@ -24,4 +25,8 @@ class Ledger(Keys, Trail, Outbox, Mirrors, Switchboard, Protocol):
 
     async def ping(self) -> Down | None:
         """One round trip, for readiness; a ledger whose schema is older than this server's counts as down."""
+        ...
+
+    async def size(self) -> Size | Down:
+        """Connections to its server, of how many at most, whoever has them; nothing is said of its memory."""
         ...

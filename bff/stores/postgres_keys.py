@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from bff.model import Down, Headers, OperatorId, TenantId
-from bff.stores.keys import Busy, Claimed, InFlight, KeptAnswer, KeyId, Recorded, Reused, Spent, Unsettled
+from bff.stores.keys import (
+    Busy,
+    Claimed,
+    InFlight,
+    KeptAnswer,
+    KeyId,
+    KeysSince,
+    Outcomes,
+    Recorded,
+    Reused,
+    Spent,
+    Unsettled,
+)
 from bff.stores.postgres_line import Line, first, rows, value
 from bff.stores.postgres_outbox import columns
 
@@ -34,6 +46,18 @@ UNSETTLED: Final = """
     WHERE state IN ('in-flight', 'uncertain')
     AND CASE state WHEN 'uncertain' THEN claimed_at < now() - make_interval(secs => $1) ELSE lease_until <= now() END
     ORDER BY claimed_at LIMIT $2
+"""
+
+# A request that no server of ours has written has no action, and is nobody's. There is a row without one where there is
+# nothing else, for its moment.
+SINCE: Final = """
+    SELECT extract(epoch FROM clock_timestamp())::float8 AS moment, action, refused::integer, others::integer
+    FROM (SELECT) AS one LEFT JOIN (
+        SELECT substring(encode(request, 'escape') FROM '"action":"([^"]+)"') AS action,
+            count(*) FILTER (WHERE status BETWEEN 400 AND 499) AS refused,
+            count(*) FILTER (WHERE status IS NULL OR status NOT BETWEEN 400 AND 499) AS others
+        FROM idempotency_keys WHERE first_claimed_at > to_timestamp($1::float8) GROUP BY 1
+    ) AS of_each ON action IS NOT NULL
 """
 
 # What somebody else has locked is passed over, and had the next time. A second factor stays with a key that is not
@@ -90,6 +114,14 @@ class PostgresKeys(Line):
     async def trim_keys(self, *, older_than: float, limit: int) -> int | Down:
         """Forget what is old and certain, second factors too; how many keys were."""
         return await self.transact("trim keys", value(TRIM, older_than, limit))
+
+    async def keys_since(self, moment: float | None) -> KeysSince | Down:
+        """What became of keys that were claimed first after `moment`, in the order of the index on that."""
+        found = await self.transact("keys since", rows(tuple, SINCE, moment))
+        if isinstance(found, Down):
+            return found
+        actions = {action: Outcomes(refused, others) for _, action, refused, others in found if action is not None}
+        return KeysSince(found[0][0], actions)
 
 
 def _place(what: Recording) -> tuple[object, ...]:

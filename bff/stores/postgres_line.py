@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import asyncpg
 import trio
 
-from bff.facts import StoreChanged
+from bff.facts import StoreChanged, StoreTakenOver
 from bff.model import Down
 from bff.stores import PATIENCE
 from bff.stores.migrate import checked, steps
@@ -39,6 +39,8 @@ PINGS_WITHIN: Final = 0.4  # seconds: readiness gives up after half a second, an
 # A server that is in the middle of a statement, or waits for a lock, does not notice by itself that we have cut the
 # connection, and keeps the locks it has.
 SESSION: Final = {"application_name": "bff", "client_connection_check_interval": "500ms"}
+
+STARTED: Final = "SELECT pg_postmaster_start_time()"  # no two servers at one address share it
 
 # What the world can cause. Any other error of PostgreSQL's is a bug of ours, and raised.
 DOWN: Final = (
@@ -79,6 +81,7 @@ class Line:
         self._free: list[Any] = []
         self._closed = False
         self._told: bool | None = None
+        self._server: object = None  # when the one that answers was started
 
     async def ping(self) -> Down | None:
         """One round trip; a schema older than this server's counts as down."""
@@ -113,7 +116,7 @@ class Line:
                 return Down(str(full))
 
     async def _with_connection(self, work: Transaction[T], hold: Hold) -> T:
-        hold.connection = connection = await self._connected()
+        connection = await self._connected(hold)
         try:
             result = await work(connection)
         except BaseException:  # it may have failed in the middle of a message, or of a transaction
@@ -125,12 +128,25 @@ class Line:
             self._free.append(connection)
         return result
 
-    async def _connected(self) -> Any:
+    async def _connected(self, hold: Hold) -> Any:
+        """A connection of `hold`: one that is free, or a new one, which says first who answers on it."""
         while self._free:
-            connection = self._free.pop()
+            hold.connection = connection = self._free.pop()
             if not connection.is_closed():
                 return connection
-        return await asyncpg.connect(self._url, timeout=PATIENCE, server_settings=SESSION)
+        hold.connection = connection = await asyncpg.connect(self._url, timeout=PATIENCE, server_settings=SESSION)
+        try:
+            self._meet(await connection.fetchval(STARTED, timeout=PATIENCE))
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    def _meet(self, server: object) -> None:
+        """Who answers on a new connection: somebody else than before (F-20)?"""
+        if self._server is not None and server != self._server:
+            tell(StoreTakenOver(STORE))
+        self._server = server
 
     def _fell(self, why: str) -> Down:
         down = Down(why)

@@ -122,7 +122,7 @@ class PostgresOutbox(Line):
         if lead is not None and not lead.connection.is_closed():
             await _on(lead.connection, hold, LIVES)
             return lead.fence
-        connection = await self._connected()
+        connection = await self._connected(hold)
         fence: int | None = await _on(connection, hold, TAKE, job)
         if self._closed:
             connection.terminate()

@@ -234,5 +234,8 @@ def _logged(id: bytes, flat: list[bytes]) -> Entry:
 async def open_bus(border: Border, url: str) -> AsyncIterator[RedisBus]:
     """The bus at `url`, whether it is there or not. Raises `ValueError` for a URL that cannot be used."""
     scripts = [text for text, _ in (POST, PAGED, RESTORE, TAKE, RENEW, LEAVE)]
-    async with open_line(border, STORE, url, scripts) as line, open_line(border, STORE, url) as following:
+    async with (
+        open_line(border, STORE, url, scripts, speaks=False) as line,
+        open_line(border, STORE, url, speaks=False) as following,
+    ):
         yield RedisBus(line, following)

@@ -16,6 +16,7 @@ import trio
 from bff.model import Down
 from bff.stores.cache import CacheKey, Entry, Kept
 from bff.stores.redis_line import open_line
+from bff.stores.redis_size import size
 from nurseries import required
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from bff.stores.border import Border
     from bff.stores.redis_line import Line
+    from bff.stores.size import Size
 
 STORE: Final = "redis-cache"
 HEAD: Final = struct.Struct(">2sd")  # the mark of this encoding, and POSIX seconds
@@ -57,6 +59,10 @@ class RedisCache:
         """One round trip, for readiness."""
         answer = await self._line.ask(("PING",))
         return answer if isinstance(answer, Down) else None
+
+    async def size(self) -> Size | Down:
+        """As it says itself."""
+        return await size(self._line)
 
 
 async def _unasked() -> None:

@@ -22,6 +22,9 @@ What breaks:
     an error reply  is its caller's alone (out of memory); but where it says that this server is not the one to ask
                     (a demoted primary, one without our scripts) the connection counts as broken
 
+Each connection asks who it is that answers: a server that was started, or promoted, is another one than before, however
+the address is the same (`StoreTakenOver`, F-19). One that does not say is nobody in particular.
+
 redis-py's connection does the protocol, the handshake, TLS and the URL. Its retrying client is not used: ten retries
 by default made `SET NX` answer "seen" to its first caller (FINDINGS, section 3).
 """
@@ -29,6 +32,7 @@ by default made `SET NX` answer "seen" to its first caller (FINDINGS, section 3)
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from contextlib import asynccontextmanager
 from functools import partial
@@ -40,7 +44,7 @@ import trio
 from redis.asyncio.connection import Connection, parse_url
 from redis.exceptions import MasterDownError, NoScriptError
 
-from bff.facts import StoreChanged, Surprised
+from bff.facts import StoreChanged, StoreTakenOver, Surprised
 from bff.model import Down
 from bff.stores import PATIENCE
 from nurseries import Backoff, described, required, tell
@@ -63,6 +67,8 @@ PAUSES: Final = Backoff(first=0.05, most=0.5)
 
 FORESEEN: Final = (redis.RedisError, OSError)  # a timeout is an OSError
 ELSEWHERE: Final = (redis.ReadOnlyError, NoScriptError, MasterDownError)
+WHO: Final[Call] = ("INFO", "server")
+NAMED: Final = re.compile(rb"^run_id:(\S+)", re.MULTILINE)  # random, and another one for each life of a server
 IN_A_SCRIPT: Final = "-READONLY "  # where a script meets it, 6.2 quotes it within an error of its own
 NO_ANSWER: Final = Down(f"no answer within {PATIENCE * 1000:.0f} ms")
 CROWDED: Final = Down("too many wait")
@@ -100,8 +106,9 @@ class Broken(Exception):
 class Line:
     """The line for `store`, its name in facts. Made by `open_line`, which keeps its worker running."""
 
-    def __init__(self, border: Border, store: str, url: str, scripts: Sequence[str] = ()) -> None:
+    def __init__(self, border: Border, store: str, url: str, scripts: Sequence[str], speaks: bool) -> None:
         self.store = store
+        self._speaks = speaks
         self.connections = 0  # how many have greeted us: another is another server, for all we know
         self._border = border
         self._scripts = scripts
@@ -115,6 +122,7 @@ class Line:
         self._given_up = False
         self._down: Down | None = None
         self._told: bool | None = None
+        self._server = b""  # the last one that said who it is
 
     async def ask(self, *calls: Call) -> list[Reply] | Down:
         """One round trip: a reply per call, in order; `Down` where that could not be had, or a call was refused.
@@ -182,9 +190,19 @@ class Line:
         calls: list[Call] = [("PING",), *(("SCRIPT LOAD", script) for script in self._scripts)]
         async with asyncio.timeout(PATIENCE):
             await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_packed_command(connection.pack_commands(calls), check_health=False)
+            await connection.send_packed_command(connection.pack_commands([*calls, WHO]), check_health=False)
             for _ in calls:
                 await connection.read_response()
+            self._meet(await _replies(connection, 1))
+
+    def _meet(self, said: list[Reply] | Down) -> None:
+        """Who answers now: somebody else than before?"""
+        found = None if isinstance(said, Down) or not isinstance(said[0], bytes) else NAMED.search(said[0])
+        if found is None:
+            return
+        if self._server and found[1] != self._server and self._speaks:
+            tell(StoreTakenOver(self.store))
+        self._server = found[1]
 
     async def _batch(self) -> list[Place]:
         """What waits, as far as it may travel together; not empty."""
@@ -293,8 +311,13 @@ def _connections(store: str, url: str) -> Callable[[], AbstractConnection]:
 
 
 @asynccontextmanager
-async def open_line(border: Border, store: str, url: str, scripts: Sequence[str] = ()) -> AsyncIterator[Line]:
-    """A line as long as the block lasts, whether anybody is at `url` or not. Raises `ValueError` for a bad URL."""
-    line = Line(border, store, url, scripts)
+async def open_line(
+    border: Border, store: str, url: str, scripts: Sequence[str] = (), *, speaks: bool = True
+) -> AsyncIterator[Line]:
+    """A line as long as the block lasts, whether anybody is at `url` or not. Raises `ValueError` for a bad URL.
+
+    Of several to one server one `speaks` of who answers there.
+    """
+    line = Line(border, store, url, scripts, speaks)
     async with border.keeping(store, line.serve):
         yield line

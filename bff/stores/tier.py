@@ -8,14 +8,17 @@ atomic step (F-28), because a check followed by a write lets two equal proofs pa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from bff.model import DeviceId, Down, Jkt, OperatorId, PropertyId, SessionId, TenantId
+from bff.stores.jti import JtiMemory, JtiMode
+from bff.stores.size import Size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TenantStatus = Literal["active", "suspended"]
+DAY_KEPT: Final = 2 * 86_400.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class Presented:
     """A proof at the door: its `jti` under its key's `jkt`, remembered for `ttl` seconds.
 
     `nonce` is unique per presentation, so that a retry by the store's own client is recognised and is no replay.
-    `session` is None where a proof comes without a token (sign-in, refresh).
+    `session` is None where a proof comes without a token (sign-in, refresh). `holds` is for how many seconds this very
+    proof can still be valid anywhere, where that is known: a tier short of memory keeps it for no longer (F-41).
     """
 
     tenant: TenantId | None
@@ -49,16 +53,36 @@ class Presented:
     jti: str
     nonce: str
     ttl: float
+    holds: float | None = None
+
+    @property
+    def trimmed(self) -> float:
+        """For how many seconds it is kept where memory is short."""
+        return self.ttl if self.holds is None else min(self.ttl, self.holds)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the tier knew in that one step: `fresh` is False for a proof seen before."""
+    """What the tier knew in that one step: `fresh` is False for a proof seen before.
+
+    `mode` is how it remembers proofs; `filtered`: its filter alone says that this one was seen, by whomever, which is
+    wrong once in a million times (F-41).
+    """
 
     fresh: bool
     revoked: bool
     tenant_status: TenantStatus | None
     blob: SessionBlob | None
+    mode: JtiMode = "exact"
+    filtered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attendance:
+    """How many processes are here, and how many bytes all of them have sent today."""
+
+    processes: int
+    sent: int
 
 
 class SessionTier(Protocol):
@@ -111,4 +135,23 @@ class SessionTier(Protocol):
 
     async def ping(self) -> Down | None:
         """One round trip, for readiness."""
+        ...
+
+    async def jti_memory(self) -> JtiMemory | Down:
+        """How proofs are remembered now."""
+        ...
+
+    async def remember_jtis(self, mode: JtiMode, *, instead_of: JtiMode) -> bool | Down:
+        """Remember them otherwise from now on; False where it was not `instead_of`. What is known stays known."""
+        ...
+
+    async def size(self) -> Size | Down:
+        """How much of what it may have the store has."""
+        ...
+
+    async def attend(self, process: str, ttl: float, *, day: int, sent: int) -> Attendance | Down:
+        """That process is here for `ttl` seconds more, and has sent so many bytes since it last said so (F-39, F-40).
+
+        `day` is their number since 1970. After a break of the line some bytes may count twice.
+        """
         ...

@@ -83,6 +83,11 @@ class Got:
     body: bytes
     at: float
 
+    @property
+    def outcome(self) -> str:
+        """What a metric calls it."""
+        return "ok"
+
 
 @dataclass(frozen=True, slots=True)
 class Missed:
@@ -94,6 +99,11 @@ class Missed:
     code: str | None = None
     retry_after: float | None = None
     fate: Fate = Fate.UNKNOWN
+
+    @property
+    def outcome(self) -> str:
+        """What a metric calls it: a refusal is an answer of a service that is there, and none of its failures."""
+        return self.fate.value if self.fate is Fate.REFUSED else self.reason.value
 
     def problem(self, service: str) -> Problem:
         """What a desk gets when a read depends on this one call (CONTRACT section 2, other codes)."""
@@ -193,10 +203,11 @@ class Upstreams:
         began = trio.current_time()
         deadline = trio.current_effective_deadline()
         said = "cancelled"
+        trace = journey.trace.child(self._outside.entropy)
         try:
             with permit:
-                result = await self._exchange(call, journey, common, left, permit)
-            said = "ok" if isinstance(result, Got) else result.reason.value
+                result = await self._exchange(call, journey, self._prepared(call, trace, common, left), left, permit)
+            said = result.outcome
             return result
         except trio.Cancelled:
             if trio.current_time() >= deadline:
@@ -205,7 +216,7 @@ class Upstreams:
         finally:
             seconds = trio.current_time() - began
             journey.timing.add(operation.service, seconds)
-            tell(UpstreamCalled(operation.service, operation.name, said, seconds))
+            tell(UpstreamCalled(operation.service, operation.name, said, seconds, trace))
 
     def _breaker(self, operation: Operation) -> Breaker:
         name = f"{operation.service}.{operation.name}"
@@ -220,11 +231,11 @@ class Upstreams:
         return Missed(Reason.BREAKER_OPEN, detail, retry_after=max(wait, 0.1), fate=Fate.NOT_SENT)
 
     async def _exchange(
-        self, call: Call, journey: Journey, common: tuple[tuple[bytes, bytes], ...], left: float, permit: Permit
+        self, call: Call, journey: Journey, prepared: Prepared, left: float, permit: Permit
     ) -> Got | Missed:
         deadline = trio.current_effective_deadline()
         try:
-            reply = await self._pool.fetch(self._prepared(call, journey, common, left))
+            reply = await self._pool.fetch(prepared)
         except Crowded:
             return Missed(Reason.OVERLOADED, "too many calls wait for it", fate=Fate.NOT_SENT)
         except httpx.ConnectError as error:
@@ -239,11 +250,11 @@ class Upstreams:
             raise
         return self._judged(call.operation, reply, journey, permit)
 
-    def _prepared(self, call: Call, journey: Journey, common: tuple[tuple[bytes, bytes], ...], left: float) -> Prepared:
+    def _prepared(self, call: Call, trace: Trace, common: tuple[tuple[bytes, bytes], ...], left: float) -> Prepared:
         operation = call.operation
         headers = (
             *common,
-            (b"traceparent", journey.trace.child(self._outside.entropy).header()),
+            (b"traceparent", trace.header()),
             timeout_field(left),
         )
         if call.key is not None:

@@ -1,30 +1,36 @@
-"""iam's public keys: read when they are first needed, refreshed behind the back of requests, kept through an outage.
+"""An issuer's public keys: read when first needed, renewed behind the back of requests, kept through an outage.
 
     known and fresh    from memory
-    known and older    from memory, and a refresh begins in the background; if iam is down, the old keys go on holding
-    an unknown kid     iam may have begun to sign with a new key: asked once, and then not again for `cool` seconds for
-                       any unknown kid, or whoever makes up kids would have us ask iam as often as he likes
-    never read         the request waits for iam as long as its deadline allows, and hears `Missed` if nothing came
+    known and older    from memory, and a refresh begins in the background; if he is down, the old keys go on holding
+    an unknown kid     he may have begun to sign with a new key: asked once, and then not again for `cool` seconds for
+                       any unknown kid, or whoever makes up kids would have us ask him as often as he likes
+    never read         the request waits for him as long as its deadline allows, and hears `Missed` if nothing came
 
 All who wait, wait for one fetch, each as long as its own deadline says; the fetch has a deadline of its own.
 
-A key that iam withdraws must stop counting at once, for tokens that were verified before, too: `edition` changes then,
+A key that is withdrawn must stop counting at once, for tokens that were verified before, too: `edition` changes then,
 and whoever caches what a key has verified compares it (`gate.token`).
+
+There are two issuers: iam, whose keys are for ES256 (`Keys`), and Google, where it pushes (`upstreams.push_keys`).
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import trio
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from bff.facts import SchemaDrifted, Surprised
 from bff.outside import fraction
 from bff.upstreams import services
 from bff.upstreams.client import Call, Got, Journey, Missed, Reason
 from bff.upstreams.drift import Drift
-from bff.wire.jose import PRIVATE, Malformed, PublicKey, public_key, strict_json
+from bff.wire.jose import PRIVATE, Malformed, public_key, strict_json
 from bff.wire.trace import ServerTiming, Trace
 from nurseries import (
     Backoff,
@@ -43,14 +49,42 @@ from nurseries import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from cryptography.hazmat.primitives.asymmetric import ec
-
+    from bff.model import Jkt
     from bff.upstreams.client import Upstreams
     from nurseries import Outcome, Owner
 
-KeySet: TypeAlias = "Mapping[str, tuple[PublicKey, ...]]"  # by kid
+K = TypeVar("K")
+K_co = TypeVar("K_co", covariant=True)
+
+
+class Published(Protocol[K_co]):
+    """A key and its RFC 7638 thumbprint."""
+
+    @property
+    def key(self) -> K_co: ...
+    @property
+    def thumbprint(self) -> Jkt: ...
+
+
+KeySet: TypeAlias = Mapping[str, tuple[Published[K], ...]]  # by kid
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer(Generic[K]):
+    """Whose keys they are: how he is asked for them, once, and how his answer is read.
+
+    `service` and `operation` are what metrics call it.
+    """
+
+    service: str
+    operation: str
+    ask: Callable[[], Awaitable[Got | Missed]]
+    read: Callable[[bytes], KeySet[K] | Drift]
+
+    @property
+    def name(self) -> str:
+        return f"{self.service}.{self.operation}"
+
 
 MOST_TRIED: Final = 16  # keys for a token that names none: each is a signature to check, and the sender's to ask for
 FETCH_SECONDS: Final = 4.0  # for one fetch, its retries included
@@ -58,39 +92,44 @@ ANSWER_SECONDS: Final = 0.05  # of a request's deadline, kept for saying that th
 BACKOFF: Final = Backoff(first=0.05, most=0.5)
 
 
-class Keys:
-    """The keys with which iam signs. `owner` holds the fetches; `entropy` gives their traces and their jitter.
+class KeyRing(Generic[K]):
+    """The keys with which `issuer` signs. `owner` holds the fetches; `jitter` gives a number from 0 to 1.
 
-    `fresh` and `cool` are seconds on Trio's clock: how old keys may be before they are read again, and how long iam is
-    left alone after a refresh that failed, or that an unknown kid brought about.
+    `fresh` and `cool` are seconds on Trio's clock: how old keys may be before they are read again, and how long the
+    issuer is left alone after a refresh that failed, or that an unknown kid brought about.
     """
 
     def __init__(
         self,
-        upstreams: Upstreams,
+        issuer: Issuer[K],
         owner: Owner,
         *,
-        entropy: Callable[[int], bytes],
+        jitter: Callable[[], float],
         fresh: float = 300.0,
         cool: float = 5.0,
     ) -> None:
-        self._upstreams = upstreams
+        self._issuer = issuer
         self._owner = owner
-        self._entropy = entropy
+        self._jitter = jitter
         self._fresh = fresh
         self._cool = cool
-        self._budget = RetryBudget("iam.jwks")
-        self._flight: Flight[str, Missed | None] = Flight("iam.jwks", owner)
+        self._budget = RetryBudget(issuer.name)
+        self._flight: Flight[str, Missed | None] = Flight(issuer.name, owner)
         self._flying = False
-        self._known: KeySet = {}
+        self._known: KeySet[K] = {}
         self._due = -math.inf  # when they should be read again
         self._incurious_until = -math.inf  # when an unknown kid may be asked about again
         self.edition = 0
 
-    async def find(self, kid: str | None) -> tuple[ec.EllipticCurvePublicKey, ...] | Missed:
-        """The keys that may have signed: those called `kid`, `MOST_TRIED` of all for None, () where iam knows none.
+    @property
+    def known(self) -> bool:
+        """Whether they were ever read."""
+        return bool(self._known)
 
-        Waits for iam only when nothing is known yet, or not this `kid`, and comes back in time to say so. Raises
+    async def find(self, kid: str | None) -> tuple[K, ...] | Missed:
+        """The keys that may have signed: those called `kid`, `MOST_TRIED` of all for None, () where there is none.
+
+        Waits for the issuer only when nothing is known yet, or not this `kid`, and comes back in time to say so. Raises
         `Unbounded` where it would have to wait and no deadline is around it.
         """
         if not self._known:
@@ -116,7 +155,7 @@ class Keys:
             return
         self._due = now + self._cool
         try:
-            detached("iam.jwks refresh", self._owner, self._read, seconds=FETCH_SECONDS)
+            detached(f"{self._issuer.name} refresh", self._owner, self._read, seconds=FETCH_SECONDS)
         except Full:
             return  # what holds background work has no room: the old keys hold, and the next request tries again
 
@@ -137,14 +176,14 @@ class Keys:
             outcome = await self._flight.join("jwks", self._fetch, seconds=FETCH_SECONDS)
             if isinstance(outcome, Shed | TimedOut):
                 self._flying = False  # it never flew, or was given up: nobody else will say so
-            return _settled(outcome)
+            return self._settled(outcome)
         return _unavailable("not in time")
 
     async def _fetch(self) -> Missed | None:
         wait = self._cool
         try:
             result = await retry(
-                self._ask, again=_again, budget=self._budget, backoff=BACKOFF, jitter=self._jitter, attempts=3
+                self._issuer.ask, again=_again, budget=self._budget, backoff=BACKOFF, jitter=self._jitter, attempts=3
             )
             missed = self._learn(result)
             if missed is None:
@@ -154,28 +193,63 @@ class Keys:
             self._due = trio.current_time() + wait
             self._flying = False
 
-    async def _ask(self) -> Got | Missed:
-        # Nobody's journey: what one request began serves all the others.
-        journey = Journey(Trace.parse(None, self._entropy), ServerTiming())
-        return await self._upstreams.one(Call(services.JWKS, {}), journey)
-
-    def _jitter(self) -> float:
-        return fraction(self._entropy)
-
     def _learn(self, result: Got | Missed) -> Missed | None:
         if isinstance(result, Missed):
             return result
-        keys = read_keys(result.body)
+        keys = self._issuer.read(result.body)
         if isinstance(keys, Drift):
-            tell(SchemaDrifted(services.JWKS.service, services.JWKS.name, keys.path, keys.message))
+            tell(SchemaDrifted(self._issuer.service, self._issuer.operation, keys.path, keys.message))
             return Missed(Reason.SCHEMA_DRIFT, f"{keys.path}: {keys.message}")
         if not _names(self._known) <= _names(keys):
             self.edition += 1
         self._known = keys
         return None
 
+    def _settled(self, outcome: Outcome[Missed | None]) -> Missed | None:
+        """In the words of the contract: whatever keeps the keys from us is `UPSTREAM_UNAVAILABLE`, but for drift.
 
-def read_keys(body: bytes) -> KeySet | Drift:
+        The issuer's own status is left out: his 404 is not the desk's.
+        """
+        match outcome:
+            case Ok(missed):
+                if missed is None or missed.reason is Reason.SCHEMA_DRIFT:
+                    return missed
+                return _unavailable(missed.detail, missed.retry_after)
+            case TimedOut():
+                return _unavailable("not in time")
+            case Shed(why):
+                return _unavailable(why)
+            case Failed(error):
+                tell(Surprised(self._issuer.name, described(error)))
+                return _unavailable("the fetch failed here")
+
+
+class Keys(KeyRing[ec.EllipticCurvePublicKey]):
+    """iam's keys; `entropy` gives the traces of the fetches, and their jitter. The rest is `KeyRing`'s."""
+
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        owner: Owner,
+        *,
+        entropy: Callable[[int], bytes],
+        fresh: float = 300.0,
+        cool: float = 5.0,
+    ) -> None:
+        async def ask() -> Got | Missed:
+            # Nobody's journey: what one request began serves all the others.
+            return await upstreams.one(Call(services.JWKS, {}), Journey(Trace.parse(None, entropy), ServerTiming()))
+
+        iam = Issuer(services.JWKS.service, services.JWKS.name, ask, read_keys)
+        super().__init__(iam, owner, jitter=partial(fraction, entropy), fresh=fresh, cool=cool)
+
+
+def read_keys(body: bytes) -> KeySet[ec.EllipticCurvePublicKey] | Drift:
+    """iam's, of a JWK set. See `usable`."""
+    return usable(body, public_key, "ES256")
+
+
+def usable(body: bytes, parse: Callable[[object], Published[K] | None], algorithm: str) -> KeySet[K] | Drift:
     """The keys of a JWK set (RFC 7517, 5) that can be used here: those of other kinds or without a kid are passed over.
 
     So is one that comes with its private half: what everybody can sign with proves nothing. A set with nothing to use
@@ -187,15 +261,15 @@ def read_keys(body: bytes) -> KeySet | Drift:
         return Drift("$", str(error))
     if not isinstance(listed, list):
         return Drift("$.keys", "not a list")
-    keys: dict[str, tuple[PublicKey, ...]] = {}
+    keys: dict[str, tuple[Published[K], ...]] = {}
     for jwk in listed:
-        key = public_key(jwk)
+        key = parse(jwk)
         if key is not None and isinstance(jwk.get("kid"), str) and PRIVATE.isdisjoint(jwk):
             keys[jwk["kid"]] = (*keys.get(jwk["kid"], ()), key)
-    return keys or Drift("$.keys", "no key for ES256 with a kid")
+    return keys or Drift("$.keys", f"no key for {algorithm} with a kid")
 
 
-def _names(keys: KeySet) -> set[tuple[str, str]]:
+def _names(keys: KeySet[K]) -> set[tuple[str, str]]:
     return {(kid, key.thumbprint) for kid, alike in keys.items() for key in alike}
 
 
@@ -204,25 +278,6 @@ def _again(result: Got | Missed) -> bool:
     if isinstance(result, Got) or result.status is not None:
         return False
     return result.reason in {Reason.UPSTREAM_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT}
-
-
-def _settled(outcome: Outcome[Missed | None]) -> Missed | None:
-    """In the words of the contract: whatever keeps iam's keys from us, to a desk it is `UPSTREAM_UNAVAILABLE`.
-
-    But for drift. iam's own status is left out: its 404 is not the desk's.
-    """
-    match outcome:
-        case Ok(missed):
-            if missed is None or missed.reason is Reason.SCHEMA_DRIFT:
-                return missed
-            return _unavailable(missed.detail, missed.retry_after)
-        case TimedOut():
-            return _unavailable("not in time")
-        case Shed(why):
-            return _unavailable(why)
-        case Failed(error):
-            tell(Surprised("iam.jwks", described(error)))
-            return _unavailable("the fetch failed here")
 
 
 def _unavailable(why: str, retry_after: float | None = None) -> Missed:

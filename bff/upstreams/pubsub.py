@@ -145,6 +145,7 @@ class Publisher:
         self._origin = origin
         self._project = project
         self._tokens = tokens
+        self.sent = 0  # bytes of bodies that were published, since this process began (F-40)
 
     async def publish(self, topic: str, letters: Sequence[Letter]) -> Said:
         """Publish `letters`, all of one ordering key, in their order.
@@ -176,7 +177,9 @@ class Publisher:
             reply = await self._pool.fetch(Prepared(self._origin, b"POST", target, headers, body))
         except (httpx.TransportError, httpx.DecodingError) as error:
             return Unavailable(f"no answer ({type(error).__name__})")
-        return _judged(reply, len(letters))
+        said = _judged(reply, len(letters))
+        self.sent += len(body) if isinstance(said, Published) else 0
+        return said
 
 
 def on_the_wire(letter: Letter) -> int:

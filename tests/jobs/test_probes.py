@@ -6,12 +6,14 @@ import httpx
 import pytest
 import trio
 
-from bff.facts import ReplayBlocked
+from bff.facts import KeyReplayed, ReplayBlocked
 from bff.facts.probes import ReplayProbed, TenantsProbed, Tripped
 from bff.gate.replay import ReplayWindow, Verdict
 from bff.jobs import probe_replays, probe_tenants
 from bff.outside import Outside
-from bff.stores.keys import PROBES
+from bff.stores.keys import PROBES, TWIN
+from chaos.hotel.catalogue.faults import in_force
+from chaos.hotel.fleet.desk import Refused
 from chaos.hotel.stores.tier import SimTier
 from chaos.hotel.world import open_world
 from chaos.sim.entropy import entropy
@@ -34,11 +36,12 @@ def probe_of(world, *, halts):
     )
 
 
-async def test_a_used_proof_and_a_spent_second_factor_are_refused_and_counted_each_minute_f28_f29(autojump_clock):
+async def test_what_is_used_twice_is_refused_or_answered_as_before_and_counted_each_minute_f28_f29_f32(autojump_clock):
     async with open_world() as world:
         await trio.sleep(3 * probe_replays.EVERY + 1)
         probed = told(world, ReplayProbed)
-        assert probed == 3 * [ReplayProbed("proof", passed=False), ReplayProbed("attestation", passed=False)]
+        assert probed == 3 * [ReplayProbed(what, passed=False) for what in ("proof", "attestation", "key")]
+        assert told(world, KeyReplayed) == 3 * [KeyReplayed(probe_replays.JOB)]
         assert len(told(world, ReplayBlocked)) == 3
         assert not world.stores.ledger.keys.pending
         assert told(world, Tripped) == []
@@ -76,6 +79,19 @@ async def test_a_ledger_that_takes_a_second_factor_twice_halts_what_needs_one_an
         assert (switches.off("sensitive"), switches.off("traffic")) == (True, False)
 
 
+async def test_a_ledger_that_forgets_a_key_halts_mutations_and_nothing_else_f32(autojump_clock):
+    async with open_world() as world:
+        desk = await world.desk()
+        async with in_force("F-32", world):
+            await trio.sleep(probe_replays.EVERY + 1)
+        assert ReplayProbed("key", passed=True) in told(world, ReplayProbed)
+        assert told(world, Tripped) == [Tripped("mutations", "probe-replays")]
+        with pytest.raises(Refused, match="HALTED"):
+            await desk.change("/v1/alerts/a-1/ack", {}, "k-1")
+        assert not (await desk.dashboard()).body["partial"]
+        assert not world.stores.ledger.keys.pending
+
+
 async def test_where_nobody_can_say_nothing_is_halted_and_nothing_is_left_behind(autojump_clock):
     async with open_world() as world:
         world.inject("postgres", "kill")
@@ -86,7 +102,7 @@ async def test_where_nobody_can_say_nothing_is_halted_and_nothing_is_left_behind
         world.clear("redis-session")
         await trio.sleep(probe_replays.EVERY + 10)
         assert told(world, Tripped) == []
-        assert told(world, ReplayProbed)[-1] == ReplayProbed("attestation", passed=False)
+        assert told(world, ReplayProbed)[-2:] == [ReplayProbed(what, passed=False) for what in ("attestation", "key")]
         assert not world.stores.ledger.keys.pending
 
 
@@ -95,8 +111,8 @@ async def test_a_key_that_a_probe_left_behind_is_let_go_by_whoever_settles(autoj
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(world.stores.ledger.keys), "record", lambda *_: False)
             await trio.sleep(probe_replays.EVERY + 1)
-        assert {one.asked.id.tenant for one in world.stores.ledger.keys.pending.values()} == {PROBES}
-        await trio.sleep(probe_replays.LEASE + 11)
+        assert {one.asked.id.tenant for one in world.stores.ledger.keys.pending.values()} == {PROBES, TWIN}
+        await trio.sleep(max(probe_replays.LEASE, probe_tenants.KEPT) + 11)
         assert not world.stores.ledger.keys.pending
 
 
@@ -142,7 +158,11 @@ async def test_at_the_ops_listener_a_probe_looks_when_it_is_asked_and_is_remembe
     async with open_world() as world:
         assert (await asked(world, "/probes")).json() == {"edge": None, "replays": None, "tenants": None}
         found = (await asked(world, "/probes/replays", "POST", json={})).json()
-        assert [(one["what"], one["good"]) for one in found] == [("proof", True), ("attestation", True)]
+        assert [(one["what"], one["good"]) for one in found] == [
+            ("proof", True),
+            ("attestation", True),
+            ("key", True),
+        ]
         assert (await asked(world, "/probes")).json()["replays"] == found
         assert (await asked(world, "/probes/edge", "POST", json={})).json() == []
 

@@ -19,7 +19,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from bff.facts import StoreChanged
+from bff.facts import StoreChanged, StoreTakenOver
 from bff.model import Down
 from bff.stores.border import open_border
 from bff.stores.migrate import migrate
@@ -69,9 +69,12 @@ class Faults:
         self.beside = beside
         self.as_admin = as_admin
         self.told = []
+        self.taken_over = []
         self._up = trio.Event()
 
     def hear(self, fact):
+        if isinstance(fact, StoreTakenOver):
+            self.taken_over.append(fact.store)
         if isinstance(fact, StoreChanged):
             self.told.append((fact.store, fact.up))
             if fact.up:

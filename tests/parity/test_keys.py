@@ -13,6 +13,7 @@ from bff.stores.keys import (
     InFlight,
     KeptAnswer,
     KeyId,
+    Outcomes,
     Recorded,
     Recording,
     Reused,
@@ -297,3 +298,44 @@ async def test_a_ledger_that_is_down_says_so_and_no_verb_waits_without_a_deadlin
         await faults.start(ledger.ping)
         assert await ledger.claim(kept) == Recorded(ANSWER)
         assert await ledger.claim(asked) == Claimed(1, "new")
+
+
+async def test_what_became_of_keys_is_told_by_action_from_a_moment_on_f32(ledger):
+    refused = replace(ANSWER, status=409)
+
+    async def done(key, action, state="recorded", answer=ANSWER):
+        request = b'{"action":"%s","body":{"description":"\\"action\\":\\"x\\" \xc3\xa9"}}' % action.encode()
+        asked = replace(claiming(key, aggregates=(f"folio:{key}",)), request=request)
+        assert await ledger.claim(asked) == Claimed(1, "new")
+        if state != "in-flight":
+            given = answer if state == "recorded" else None
+            assert await ledger.record(Recording(asked.id, 1, state, answer=given)) is True
+        return asked
+
+    with trio.fail_after(5):
+        begun = await ledger.keys_since(None)
+        assert begun.actions == {}
+        await done("before", "folio.charge")
+        await trio.sleep(0.01)
+        moment = (await ledger.keys_since(None)).moment
+        assert moment > begun.moment
+        assert (await ledger.keys_since(moment)).actions == {}
+        await trio.sleep(0.01)
+        await done("charged", "folio.charge")
+        await done("refused", "folio.charge", answer=refused)
+        await done("failed", "folio.charge", answer=replace(ANSWER, status=502))
+        await done("unknown", "folio.charge", "uncertain")
+        await done("under way", "lock.issue", "in-flight")
+        await done("not done", "lock.issue", "open")
+        await done("turned down", "lock.revoke", answer=refused)
+        await ledger.claim(claiming("of nobody's writing"))
+        since = await ledger.keys_since(moment)
+        assert since.actions == {
+            "folio.charge": Outcomes(1, 3),
+            "lock.issue": Outcomes(0, 2),
+            "lock.revoke": Outcomes(1, 0),
+        }
+        assert (since.of("lock.revoke"), since.of("room.assign")) == (Outcomes(1, 0), Outcomes())
+        assert since.moment > moment
+        everything = await ledger.keys_since(begun.moment - 1)
+        assert everything.of("folio.charge") == Outcomes(1, 4)

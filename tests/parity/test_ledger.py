@@ -36,3 +36,10 @@ async def test_a_ledger_that_hangs_is_down_before_readiness_gives_up(ledger_and_
         with trio.fail_after(0.6):
             assert isinstance(await ledger.ping(), Down)
         await faults.start(ledger.ping)
+
+
+async def test_the_ledger_says_how_many_connections_its_server_has_and_may_have_f39(ledger):
+    with trio.fail_after(5):
+        size = await ledger.size()
+    assert 1 <= size.connections < size.most_connections
+    assert size.ratio == 0.0

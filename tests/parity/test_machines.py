@@ -368,7 +368,7 @@ class LedgerMachine(Machine):
         return lambda ledger: ledger.ping()
 
 
-MACHINES = [(TierMachine, 7, 12), (CacheMachine, 6, 10), (LedgerMachine, 2, 8)]
+MACHINES = [(TierMachine, 3, 12), (CacheMachine, 3, 10), (LedgerMachine, 2, 8)]
 
 
 def run(machine, worlds, fresh, **kept):

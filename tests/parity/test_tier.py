@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import trio
 import trio.testing
@@ -8,11 +10,12 @@ from bff.model import Down
 from bff.stores import PATIENCE
 from bff.stores.border import open_border
 from bff.stores.redis_tier import open_tier
-from bff.stores.tier import Presented, SessionBlob, Standing
+from bff.stores.tier import Attendance, Presented, SessionBlob, Standing
 from chaos.hotel.stores.tier import SimTier
 from nurseries import Unbounded, within
 
 KEY = "k" * 43
+DAYS = itertools.count(0, 2)
 
 
 def presented(jti, *, nonce="n1", tenant=None, session=None, jkt=KEY, ttl=60.0):
@@ -131,6 +134,21 @@ async def test_the_end_of_a_session_is_known_for_as_long_as_it_was_said(tier, fr
         assert await tier.ended([(tenant, "s1")]) == (False,)
 
 
+async def test_who_is_here_is_counted_until_he_has_not_said_so_for_a_while_and_what_all_have_sent_is_one_sum_f39_f40(
+    tier, fresh
+):
+    one, two, day = fresh("process"), fresh("process"), 7 + next(DAYS)
+    with trio.fail_after(5):
+        begun = await tier.attend(one, 0.4, day=day, sent=100)
+        both = await tier.attend(two, 60.0, day=day, sent=0)
+        assert (both.processes - begun.processes, begun.sent, both.sent) == (1, 100, 100)
+        again = await tier.attend(two, 60.0, day=day, sent=23)
+        assert again == Attendance(both.processes, 123)
+        assert (await tier.attend(two, 60.0, day=day + 1, sent=5)).sent == 5
+        await trio.sleep(0.5)
+        assert (await tier.attend(two, 0.001, day=day, sent=0)) == Attendance(begun.processes, 123)
+
+
 async def test_no_verb_waits_without_a_deadline_f33(tier, fresh):
     tenant = fresh("resort")
     verbs = [
@@ -224,6 +242,24 @@ async def test_who_waits_when_the_tier_dies_is_told_so_at_once(tier_and_faults, 
         assert trio.current_time() - began < PATIENCE / 2
         assert len(answers) == 20 and all(isinstance(answer, Down) for answer in answers)
         await faults.start(tier.ping)
+
+
+async def test_another_server_at_the_same_address_is_told_once_f19(tier_and_faults, fresh):
+    """A break alone is none: the server that stood still is the one that was there."""
+    tier, faults = tier_and_faults
+    with trio.fail_after(8):
+        assert await tier.ping() is None
+        faults.stop()
+        assert isinstance(await tier.ping(), Down)
+        await faults.start(tier.ping)
+        assert (tier.connections, faults.taken_over) == (2, [])
+        faults.down()
+        assert isinstance(await tier.ping(), Down)
+        assert faults.taken_over == []
+        await faults.start(tier.ping)
+        for _ in range(3):
+            await tier.present(presented(fresh("jti")))
+        assert (tier.connections, faults.taken_over) == (3, ["redis-session"])
 
 
 async def test_each_break_of_the_line_is_another_connection_and_nothing_else_is_f19(tier_and_faults, fresh):

@@ -7,6 +7,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bff.facts import StoreChanged, StoreTakenOver
 from bff.model import Down
 from bff.stores.cache import CacheKey, Entry, Kept
 from bff.stores.tier import Presented, SessionBlob
@@ -104,7 +105,9 @@ async def test_a_takeover_refuses_for_as_long_as_it_takes_and_then_serves_by_its
             assert await tier.ping() == Down("nobody listens")
         await trio.sleep(0.000001)
         assert await tier.ping() is None
-    assert [(fact.up, fact.why) for fact in told] == [(True, ""), (False, "nobody listens"), (True, "")]
+    changed = [(fact.up, fact.why) for fact in told if isinstance(fact, StoreChanged)]
+    assert changed == [(True, ""), (False, "nobody listens"), (True, "")]
+    assert told.count(StoreTakenOver("redis-session")) == 1
 
 
 @pytest.mark.parametrize(("seconds", "lost", "done"), [(0.04, 0.0, False), (0.06, 0.0, True), (0.06, 0.02, False)])

@@ -9,7 +9,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bff.facts import StoreChanged
+from bff.facts import StoreChanged, StoreTakenOver
 from bff.model import Down
 from bff.stores import PATIENCE, redis_line
 from bff.stores.redis_line import open_line
@@ -137,7 +137,7 @@ async def test_what_breaks_twice_is_down_and_others_are_served_again_soon(border
             assert (await tier.present(proof(fresh("jti")))).fresh
 
 
-async def test_a_restart_between_two_calls_is_not_noticed(tier, running, fresh):
+async def test_a_restart_between_two_calls_is_not_noticed_by_who_asks_and_is_told_f19(tier, running, fresh):
     store, jti, told = running.stores["redis-session"], fresh("jti"), []
     with trio.fail_after(5):
         assert (await tier.present(proof(jti, "n1"))).fresh
@@ -145,7 +145,7 @@ async def test_a_restart_between_two_calls_is_not_noticed(tier, running, fresh):
             store.kill()
             store.start()
             assert await tier.present(proof(jti, "n2")) == Standing(False, False, None, None)
-    assert told == []
+    assert told == [StoreTakenOver("redis-session")]
 
 
 async def test_a_server_that_lost_our_script_gets_it_again(tier, line, fresh):
@@ -165,6 +165,17 @@ async def test_a_demoted_primary_is_left_and_reads_on_it_do_not_hide_it_f19(tier
             answer = await tier.present(proof(fresh("jti")))
     assert isinstance(answer, Down) and "READONLY" in answer.why
     assert told[0] == StoreChanged("redis-session", False, answer.why)
+
+
+async def test_who_may_not_ask_who_answers_is_served_all_the_same_and_tells_of_nobody(border, running, line):
+    target = urlsplit(running.redis_session_url)
+    url = target._replace(netloc=f"shy:s3cret@127.0.0.1:{target.port}").geturl()
+    async with AsyncExitStack() as gone:
+        await ask(line, ("ACL", "SETUSER", "shy", "on", ">s3cret", "~*", "+@all", "-info"))
+        gone.push_async_callback(ask, line, ("ACL", "DELUSER", "shy"))
+        async with open_line(border, "redis-cache", url) as shy:
+            assert await ask(shy, ("PING",)) == [b"PONG"]
+            assert isinstance(await ask(shy, ("INFO",)), Down)
 
 
 async def test_a_full_memory_refuses_one_call_and_takes_nothing_down_f41(tier, line, fresh):

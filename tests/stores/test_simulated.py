@@ -5,7 +5,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bff.facts import StoreChanged
+from bff.facts import StoreChanged, StoreTakenOver
 from bff.model import Down
 from bff.stores import PATIENCE
 from bff.stores.cache import CacheKey, Entry, Kept
@@ -146,6 +146,7 @@ async def test_only_changes_are_told(autojump_clock):
     assert told == [
         StoreChanged("postgres", True, ""),
         StoreChanged("postgres", False, "nobody listens"),
+        StoreTakenOver("postgres"),
         StoreChanged("postgres", True, ""),
     ]
 
@@ -264,6 +265,27 @@ async def test_each_break_is_another_connection_when_it_serves_again(autojump_cl
             await tier.ping()
             seen.append(tier.connections)
     assert seen == [1, 1, 2, 3, 3, 4, 4, 5]
+
+
+async def test_another_server_is_told_when_it_first_serves_and_a_pause_or_a_latency_is_none_f19(autojump_clock):
+    tier, told = SimTier(), []
+    with within(100), listening(lambda fact: told.append(fact) if isinstance(fact, StoreTakenOver) else None):
+        tier.failover()
+        await tier.ping()
+        assert told == [], "whom nobody met before is not another one"
+        for count, change in enumerate((tier.failover, tier.down, lambda: tier.failover(takes=1.0))):
+            change()
+            assert len(told) == count
+            tier.start()
+            await tier.ping()
+            await tier.ping()
+            assert told == (count + 1) * [StoreTakenOver("redis-session")]
+        tier.stop()
+        await tier.ping()
+        tier.start()
+        tier.latency(0.1)
+        await tier.ping()
+        assert len(told) == 3
 
 
 async def test_a_thaw_before_anybody_lost_patience_is_the_same_connection(autojump_clock):

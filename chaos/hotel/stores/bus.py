@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -110,8 +111,8 @@ class SimBus:
         self._passing.clear()
 
     def _since(self, place: int) -> Passage:
-        passing = [one for number, one in self._passing if number > place]
-        return Passage(tuple(passing), str(max(place, self._number)))
+        since = takewhile(lambda kept: kept[0] > place, reversed(self._passing))  # their numbers only grow
+        return Passage(tuple([one for _, one in since][::-1]), str(max(place, self._number)))
 
     def hang_up(self) -> None:
         """Give up the line; the next call makes it anew."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bff.model import Down
+from bff.stores.size import Size
 from chaos.hotel.stores.expiring import Expiring
 from chaos.hotel.stores.faulty import Faulty
 from nurseries import required
@@ -59,3 +60,7 @@ class SimCache(Faulty):
     async def ping(self) -> Down | None:
         """One round trip, for readiness."""
         return await self.asked(lambda: None)
+
+    async def size(self) -> Size | Down:
+        """What is kept, in bytes; nobody bounds it."""
+        return await self.asked(lambda: Size(sum(len(kept.body) for kept in self.answers), 0, 0, 0))

@@ -46,6 +46,11 @@ class Expiring(Generic[K, V]):
         del self._entries[key]
         return None
 
+    def left(self, key: K) -> float:
+        """For how many more seconds it is kept; below 0 where it is not."""
+        entry = self._entries.get(key)
+        return -1.0 if entry is None else entry[0] - trio.current_time()
+
     def drop(self, key: K) -> None:
         """Keep it no longer."""
         if key in self._entries:

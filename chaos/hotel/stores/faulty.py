@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
-from bff.facts import StoreChanged
+from bff.facts import StoreChanged, StoreTakenOver
 from bff.model import Down
 from bff.stores import PATIENCE
 from chaos import toxics
@@ -70,6 +70,7 @@ class Faulty:
         self._gives_up = math.inf  # when the line that hangs is cut
         self._unread: list[Callable[[], object]] = []
         self._connected = False
+        self._met = 0  # which of its lives whoever asks has met last
         self._told: bool | None = None
         self._broken = trio.Event()
         self._changed = trio.Event()
@@ -237,7 +238,14 @@ class Faulty:
         if not self._connected:
             self._connected = True
             self.connections += 1
+            self._meet()
         return effect()
+
+    def _meet(self) -> None:
+        """Whoever makes the line anew sees whether it is the server that was there before."""
+        if self._met not in {0, self.lives}:
+            tell(StoreTakenOver(self.store))
+        self._met = self.lives
 
     def _served(self, answer: T) -> T:
         if self._told is not True:

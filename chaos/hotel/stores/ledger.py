@@ -6,9 +6,10 @@ session ends with its process, and with it goes what only a session holds: the l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bff.stores.postgres_line import PINGS_WITHIN
+from bff.stores.size import Size
 from chaos.hotel.stores.faulty import Faulty
 from chaos.hotel.stores.ledger_keys import KeysSession, KeyTables
 from chaos.hotel.stores.ledger_mirrors import MirrorsSession, MirrorTables
@@ -19,6 +20,8 @@ from chaos.hotel.stores.ledger_trail import TrailSession, TrailTables
 if TYPE_CHECKING:
     from bff.model import Down
 
+CONNECTIONS: Final = 97  # of a PostgreSQL as it comes
+
 
 class SimLedger(Faulty):
     """The store. Its schema is always the server's.
@@ -28,6 +31,7 @@ class SimLedger(Faulty):
 
     def __init__(self) -> None:
         super().__init__("postgres", one_line=False)
+        self.sessions = 0
         self.trail = TrailTables(self._journal)
         self.outbox = OutboxTables(self._journal)
         self.mirrors = MirrorTables(self._journal)
@@ -36,6 +40,7 @@ class SimLedger(Faulty):
 
     def session(self) -> Session:
         """A line to it, for one process."""
+        self.sessions += 1
         return Session(self)
 
     def down(self) -> None:
@@ -49,6 +54,10 @@ class Session(KeysSession, TrailSession, OutboxSession, MirrorsSession, Switchbo
 
     def __init__(self, store: SimLedger) -> None:
         OutboxSession.__init__(self, store)  # the one that holds something
+
+    async def size(self) -> Size | Down:
+        """One connection for each process."""
+        return await self.store.asked(lambda: Size(0, 0, self.store.sessions, CONNECTIONS))
 
     async def ping(self) -> Down | None:
         """One round trip, for readiness."""

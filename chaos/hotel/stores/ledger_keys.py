@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import trio
 
-from bff.stores.keys import Busy, Claimed, InFlight, Recorded, Reused, Spent, Unsettled
+from bff.stores.keys import Busy, Claimed, InFlight, KeysSince, Outcomes, Recorded, Reused, Spent, Unsettled
 from chaos.hotel.stores.rows import Rows
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from chaos.hotel.stores.ledger_mirrors import MirrorTables
     from chaos.hotel.stores.ledger_outbox import OutboxTables
     from chaos.hotel.stores.ledger_trail import TrailTables
+
+ACTION: Final = re.compile(rb'"action":"([^"]+)"')  # as the real one finds it in what it keeps of a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,18 @@ class KeyTables:
         key = self._keys.get(id_)
         return key is None or _is_certain(key)
 
+    def since(self, moment: float | None) -> KeysSince:
+        """What became of keys that were claimed first after that moment."""
+        refused: Counter[str] = Counter()
+        others: Counter[str] = Counter()
+        for key in self._keys.values() if moment is not None else ():
+            found = ACTION.search(key.asked.request)
+            if found is not None and key.first > (moment or 0.0):
+                at_fault = key.answer is not None and 400 <= key.answer.status <= 499
+                (refused if at_fault else others)[found[1].decode()] += 1
+        actions = {action: Outcomes(refused[action], others[action]) for action in sorted({*refused, *others})}
+        return KeysSince(trio.current_time(), actions)
+
     def of_locks(self) -> Iterator[tuple[KeyId, float]]:
         """The keys of lock actions, and when each was claimed first."""
         return ((key.asked.id, key.first) for key in self._keys.values() if key.asked.aggregates[0].startswith("lock:"))
@@ -201,6 +217,10 @@ class KeysSession:
     async def unsettled(self, *, older_than: float, limit: int) -> tuple[Unsettled, ...] | Down:
         """Keys whose outcome nobody knows, eldest first."""
         return await self.store.asked(lambda: self.store.keys.unsettled(older_than, limit))
+
+    async def keys_since(self, moment: float | None) -> KeysSince | Down:
+        """What became of keys that were claimed first after `moment`."""
+        return await self.store.asked(lambda: self.store.keys.since(moment))
 
     async def trim_keys(self, *, older_than: float, limit: int) -> int | Down:
         """Forget what is old and certain; how many keys were."""

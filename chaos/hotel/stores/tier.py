@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bff.model import Down
-from bff.stores.tier import Presented, SessionBlob, Standing, TenantStatus
+from bff.stores.jti import FILTER
+from bff.stores.size import Size
+from bff.stores.tier import DAY_KEPT, Attendance, Presented, SessionBlob, Standing, TenantStatus
 from chaos.hotel.stores.bus import SimBus
 from chaos.hotel.stores.expiring import Expiring
 from chaos.hotel.stores.faulty import Faulty
+from chaos.hotel.stores.jti import Proofs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bff.model import DeviceId, Jkt, OperatorId, PropertyId, SessionId, TenantId
+    from bff.model import DeviceId, OperatorId, PropertyId, SessionId, TenantId
+    from bff.stores.jti import Filter, JtiMemory, JtiMode
+
+BLOB_BYTES: Final = 512  # what a session costs a Redis, about
 
 
 class SimTier(Faulty):
-    """`bff.stores.tier.SessionTier`; what is kept expires on the Trio clock."""
+    """`bff.stores.tier.SessionTier`; what is kept expires on the Trio clock.
 
-    def __init__(self) -> None:
+    `most` is how many bytes it may hold, as far as it says of itself; 0 where nobody bounds it.
+    """
+
+    def __init__(self, filter: Filter = FILTER) -> None:
         super().__init__("redis-session")
-        self._proofs: Expiring[tuple[Jkt, str], str] = Expiring(self._journal)
+        self.most = 0
+        self._proofs = Proofs(self._journal, filter)
         self._blobs: Expiring[tuple[TenantId, SessionId], SessionBlob] = Expiring(self._journal)
         self._revoked: Expiring[tuple[TenantId, SessionId], bool] = Expiring(self._journal)
+        self._processes: Expiring[str, bool] = Expiring(self._journal)
+        self._sent: Expiring[int, int] = Expiring(self._journal)
         self._status: dict[TenantId, TenantStatus] = {}
         self.bus = SimBus(self)  # on the same server
 
@@ -38,15 +50,14 @@ class SimTier(Faulty):
         return await self.asked(lambda: self._present(proof))
 
     def _present(self, proof: Presented) -> Standing:
-        name = (proof.jkt, proof.jti)
-        if self._proofs.get(name) is None:
-            self._proofs.put(name, proof.nonce, proof.ttl)
-        fresh = self._proofs.get(name) == proof.nonce
+        mode = self._proofs.mode
+        fresh, filtered = self._proofs.shown(proof)
         status = self._status.get(proof.tenant) if proof.tenant else None
         if not (proof.tenant and proof.session):
-            return Standing(fresh, False, status, None)
+            return Standing(fresh, False, status, None, mode, filtered)
         whose = (proof.tenant, proof.session)
-        return Standing(fresh, self._revoked.get(whose) is not None, status, self._blobs.get(whose))
+        revoked = self._revoked.get(whose) is not None
+        return Standing(fresh, revoked, status, self._blobs.get(whose), mode, filtered)
 
     async def keep(self, blob: SessionBlob, ttl: float) -> Down | None:
         """Write the blob of a session for `ttl` seconds."""
@@ -98,6 +109,28 @@ class SimTier(Faulty):
     def _set_status(self, tenant: TenantId, status: TenantStatus) -> None:
         self._journal.wrote(partial(setattr, self, "_status", self._status))
         self._status = {**self._status, tenant: status}
+
+    async def jti_memory(self) -> JtiMemory | Down:
+        """How proofs are remembered now."""
+        return await self.asked(self._proofs.memory)
+
+    async def remember_jtis(self, mode: JtiMode, *, instead_of: JtiMode) -> bool | Down:
+        """Remember them otherwise from now on."""
+        return await self.asked(lambda: self._proofs.turn(mode, instead_of))
+
+    async def attend(self, process: str, ttl: float, *, day: int, sent: int) -> Attendance | Down:
+        """That process is here, and has sent so much more."""
+        return await self.asked(lambda: self._attend(process, ttl, day, sent))
+
+    def _attend(self, process: str, ttl: float, day: int, sent: int) -> Attendance:
+        self._processes.put(process, True, ttl)
+        total = (self._sent.get(day) or 0) + sent
+        self._sent.put(day, total, DAY_KEPT)
+        return Attendance(len(self._processes.values()), total)
+
+    async def size(self) -> Size | Down:
+        """About what a Redis would hold."""
+        return await self.asked(lambda: Size(self._proofs.used + BLOB_BYTES * len(self.blobs), self.most, 0, 0))
 
     async def ping(self) -> Down | None:
         """One round trip, for readiness."""
