@@ -12,5 +12,6 @@ stream.py    a device's stream, from hello to its last word
 streams.py   all streams of an instance: who gets one, and who is told to end
 poll.py      the same events for who cannot hold a stream
 intake.py    what the platform has to say
+push.py      the same by Pub/Sub, at the edge: which token lets it in
 farewell.py  who comes back when
 """

@@ -22,6 +22,7 @@ import msgspec
 from bff.events.cursor import written
 from bff.model import Claims, DeviceId, OperatorId, PropertyId, TenantId
 from bff.stores.bus import Entry, Position
+from bff.upstreams.drift import UNREADABLE
 from bff.wire.sse import encode
 
 Type: TypeAlias = Literal["force-logout", "alert", "board-changed", "dashboard-stale", "sync-cursor", "tenant-status"]
@@ -99,9 +100,9 @@ def read(tenant: TenantId, entry: Entry) -> Event:
         return Event(entry.position, None, entry.at, lost=True)
     try:
         said = _said.decode(entry.payload) if entry.payload else None
-    except msgspec.MsgspecError:
+        data = b"" if said is None else msgspec.json.encode(said.shown())
+    except UNREADABLE:
         said = None
     if said is None or said.tenant_id != tenant:
         return Event(entry.position, None, entry.at)
-    data = msgspec.json.encode(said.shown())
     return Event(entry.position, said, entry.at, data, encode(said.type, data, written(entry.position)))

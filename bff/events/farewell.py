@@ -32,7 +32,7 @@ def span(streams: int, capacity: float = CAPACITY) -> float:
 def moments(streams: int, entropy: Callable[[int], bytes], capacity: float = CAPACITY) -> list[int]:
     """When each of so many should come back, in milliseconds from now: one in each slot of the span, in order."""
     slot = span(streams, capacity) / max(1, streams)
-    return [round(1000 * slot * (at + fraction(entropy))) for at in range(streams)]
+    return [int(1000 * slot * (at + fraction(entropy))) for at in range(streams)]
 
 
 def again(streams: int, entropy: Callable[[int], bytes], capacity: float = CAPACITY) -> float:

@@ -40,6 +40,7 @@ PATH: Final = "/internal/events"
 REMEMBER: Final = 86_400.0  # seconds in which a message id that comes again is not said again (CONTRACT section 5)
 ENDED_SECONDS: Final = 86_400.0  # how long the tier knows that a session has ended; no access token lives longer
 LONGEST: Final = 256  # characters of an id
+DEEPEST: Final = 32  # levels of an event's data: every instance reads it again, from wherever it is on its stack
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST)]
 Behind: TypeAlias = "Callable[[TenantId, tuple[SessionId, ...]], None]"
@@ -106,7 +107,7 @@ class Intake:
     async def answer(self, request: Request, receive: Receive) -> Answer | Problem:
         """As a mounted view of the ops listener, which asks for no token of its own here."""
         if request.method != "POST":
-            return Problem(Code.METHOD_NOT_ALLOWED, "this path has POST", headers=(("allow", "POST"),))
+            return refused_method()
         if self._token is None or not bears(request, self._token):
             return unknown("the internal token is needed")
         return await self.take(request, receive)
@@ -121,10 +122,16 @@ class Intake:
         except UNREADABLE as error:
             return _invalid(error, "")
         try:
-            told = _told.decode(base64.b64decode(message.data, validate=True))
+            payload = base64.b64decode(message.data, validate=True)
+        except (binascii.Error, ValueError):
+            return _unfit("message.data", "not base64")
+        try:
+            told = _told.decode(payload)
             status = msgspec.convert(told.data, Status).status if told.type == "tenant-status" else None
-        except (binascii.Error, ValueError) as error:
+        except UNREADABLE as error:
             return _invalid(error, "message.data")
+        if _deeper(told.data, DEEPEST):
+            return _unfit("message.data.data", "nested too deeply")
         return await self._say(told, status, message.message_id)
 
     async def _say(self, told: Told, status: TenantStatus | None, uid: str) -> Answer | Problem:
@@ -165,6 +172,11 @@ class Intake:
         return Problem(Code.CACHE_UNAVAILABLE, f"events: {down.why}", retry_after=wait)
 
 
+def refused_method() -> Problem:
+    """There is nothing to be had here."""
+    return Problem(Code.METHOD_NOT_ALLOWED, "this path has POST", headers=(("allow", "POST"),))
+
+
 def unknown(why: str) -> Problem:
     """Whoever it is may say nothing here."""
     return Problem(Code.SESSION_REQUIRED, why, headers=(("www-authenticate", "Bearer"),))
@@ -173,5 +185,14 @@ def unknown(why: str) -> Problem:
 def _invalid(error: Exception, where: str) -> Problem:
     drift = described(error)
     inner = drift.path.removeprefix("$").removeprefix(".")
-    path = ".".join(part for part in (where, inner) if part) or "$"
-    return Problem(Code.VALIDATION_FAILED, f"{path}: {drift.message}", errors=(FieldError(path, drift.message),))
+    return _unfit(".".join(part for part in (where, inner) if part) or "$", drift.message)
+
+
+def _unfit(path: str, message: str) -> Problem:
+    return Problem(Code.VALIDATION_FAILED, f"{path}: {message}", errors=(FieldError(path, message),))
+
+
+def _deeper(value: object, levels: int) -> bool:
+    """Whether something is in it below so many levels."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 0 or _deeper(one, levels - 1) for one in inner)

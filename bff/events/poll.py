@@ -24,7 +24,7 @@ from bff.events.journal import Reset
 from bff.events.streams import begin, full, unavailable
 from bff.facts.events import ForceLogoutDelivered
 from bff.model import Answer, Down, Streamed
-from bff.stores.bus import Ended
+from bff.stores.bus import Ended, Gone
 from nurseries import KeyedScopes, required, tell, until
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from nurseries import Bulkhead, BulkheadPermit
 
 LONGEST_MS: Final = 25_000  # that a poll waits; more is clamped (CONTRACT section 5)
+STALLED_SECONDS: Final = 1.0  # that a poll waits while the bus delivers nothing: the next one asks the log again
 RESERVE: Final = 0.05  # seconds of the deadline that are kept for the answer
 MEDIA: Final = "application/json"
 
@@ -96,7 +97,7 @@ class Polls:
             return unavailable(start, self._places, self._outside)
         if not query.after or start.reset:
             return _answer((), start.at, reset=start.reset)
-        said = start.missed or journal.after(start.at)
+        said = start.missed or await self._said(journal, start.at)
         if said is None:  # the window has moved on since: the next poll reads on from there
             return _answer((), start.at)
         lost = [event.position for event in said if event.lost]
@@ -112,6 +113,14 @@ class Polls:
         if place is None:
             return full(self._places, self._outside)
         return Streamed(partial(self._wait, desk, journal, at, trio.current_time() + patience, place), MEDIA)
+
+    async def _said(self, journal: Journal, at: Position) -> Sequence[Event] | None:
+        """What came after that place. While nothing comes here by itself the log is asked, not the window (F-34)."""
+        said = journal.after(at)
+        if said or not self._bus.stalled:
+            return said
+        page = await self._bus.page(journal.tenant, at)
+        return page if not isinstance(page, Gone | Down) else said
 
     def sessions(self) -> Iterator[tuple[TenantId, SessionId]]:
         """Of the desks that wait."""
@@ -132,6 +141,8 @@ class Polls:
         if self._drained.is_set():
             return 0.0
         asked = min(max(0, query.wait_ms), LONGEST_MS) / 1000
+        if self._bus.stalled:
+            asked = min(asked, STALLED_SECONDS)
         return min(asked, required("poll") - RESERVE, desk.expires_at - self._outside.now())
 
     async def _wait(

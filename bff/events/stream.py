@@ -251,7 +251,12 @@ class Stream:
         await self._write(pieces, place + BEAT)
 
     async def _say(self, items: Sequence[Item], pieces: Pieces) -> None:
-        """Write them in one piece, up to and with the one that ends the stream."""
+        """Write them in one piece, up to and with the one that ends the stream.
+
+        A stream that has been told to end says nothing of them: where it is does not move without their being said, or
+        its last word would send the desk on past them.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
         said: list[bytes] = []
         why = None
         for item in items:

@@ -5,6 +5,9 @@
 A device's stream is in the table of scopes under its tenant and device: a newer one of the device takes its place
 there, and ends it, in one step. The same device on another instance has taken a greater token; that word, and all other
 words that end a stream, come over the bus.
+
+When a network goes, all of its streams are cut in one moment. Each has some steps to go until it has ended, and taken
+together they would leave nobody else a turn meanwhile: so a few end at once, and then the next.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 MEDIA: Final = "text/event-stream"
 OUTRUN: Final = 0  # the token of a stream that was opened earlier than another and took longer
+LEAVING: Final = 8  # streams that end at once because their desks have left
 GIVEN_BACK: Final = (0.1, 0.2, 0.4, 0.8)  # seconds between two looks whether a log has back what its server lost
 
 
@@ -66,6 +70,7 @@ class Streams:
         self._scopes: KeyedScopes[Key] = KeyedScopes("streams")
         self._open: dict[Key, Stream] = {}
         self._draining = False
+        self._leaving = trio.Semaphore(LEAVING)
         self._coming: dict[Key, object] = {}  # of each device, who came last of those that have no token yet
         registry.lost = self._lost
         bus.ears.append(self._hear)
@@ -135,6 +140,7 @@ class Streams:
     async def _run(self, stream: Stream, start: Start, pieces: Pieces) -> None:
         desk, held = stream.desk, stream.held
         key = (desk.tenant, desk.device)
+        orderly = _Orderly(pieces, self._leaving)
         try:
             if self._outdated(key, held):
                 stream.end(End.SUPERSEDED)
@@ -144,10 +150,10 @@ class Streams:
                 with self._scopes.newest(key) as place:
                     self._open[key] = stream
                     tell(StreamsCounted(len(self._open)))
-                    await stream.run(start, pieces)
+                    await stream.run(start, orderly)
                 if place.superseded:
                     stream.end(End.SUPERSEDED)
-            await stream.farewell(pieces)
+            await stream.farewell(orderly)
             if stream.cut:
                 raise ClientLeft("the stream was cut in the middle of a write")
         finally:
@@ -157,6 +163,7 @@ class Streams:
             self._registry.leave(held)
             why = stream.why or End.BROKEN
             tell(StreamEnded(why.value))
+            orderly.left()
             if why is End.LOGGED_OUT:
                 self._over(desk)
 
@@ -179,6 +186,28 @@ class Streams:
         stream = self._open.get((tenant, device))
         if stream is not None and stream.held.token < token:
             stream.end(End.SUPERSEDED)
+
+
+class _Orderly:
+    """The `pieces` of a desk that is not said to have left before it is its turn."""
+
+    __slots__ = ("_pieces", "_turn", "_turns", "write")
+
+    def __init__(self, pieces: Pieces, turns: trio.Semaphore) -> None:
+        self.write = pieces.write
+        self._pieces = pieces
+        self._turns = turns
+        self._turn = False
+
+    async def departed(self) -> None:
+        await self._pieces.departed()
+        await self._turns.acquire()
+        self._turn = True
+
+    def left(self) -> None:
+        """Its stream has ended, for whatever reason."""
+        if self._turn:
+            self._turns.release()
 
 
 async def begin(bus: EventBus, journal: Journal, last: str | None) -> Start | Down:

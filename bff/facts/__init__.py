@@ -6,18 +6,26 @@ codes and seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bff.model import Span
 
 
 @dataclass(frozen=True, slots=True)
 class RequestServed:
-    """One answer left. `route` is the table's pattern, `code` the word of a problem; `seconds` since the head."""
+    """One answer left. `route` is the table's pattern, `code` the word of a problem; `seconds` since the head.
+
+    `span` is what it is called in its trace.
+    """
 
     route: str
     method: str
     status: int
     code: str
     seconds: float
+    span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ class RungRefused:
 
 @dataclass(frozen=True, slots=True)
 class ReplayBlocked:
-    """A proof seen before was refused (F-28). `by` is `tier` or `window`."""
+    """A proof seen before was refused (F-28). `by` is `window`, `tier`, or `bloom`: the tier's filter alone says so."""
 
     by: str
 
@@ -67,12 +75,17 @@ class RecountSkipped:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCalled:
-    """One call ended. `outcome` is `ok`, a problem's word, `BREAKER_OPEN` or `OVERLOADED`; `seconds` in the client."""
+    """One call ended. `outcome` is `ok`, `refused` (a 4xx, which is an answer), a problem's word, `BREAKER_OPEN` or
+    `OVERLOADED`; `seconds` in the client.
+
+    `span` is what it is called in its trace, None where nothing was sent.
+    """
 
     service: str
     operation: str
     outcome: str
     seconds: float
+    span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +126,16 @@ class StoreChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreTakenOver:
+    """Another server answers for `store` than did before: a standby has taken over, or it was started anew (F-19).
+
+    What was acknowledged last may be gone with the old one.
+    """
+
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionClosed:
     """The transport closed a connection to an upstream; `why` is from a fixed set (idle, cancelled, broken, ...)."""
 
@@ -126,6 +149,14 @@ class RequestRefused:
     """The edge refused a request, or its connection, before the app saw it whole; `why` is the rule that it broke."""
 
     status: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateLooked:
+    """The files of the edge's certificate have changed: `what` is `renewed` or `unusable`, `why` in one line."""
+
+    what: str
     why: str
 
 

@@ -88,8 +88,22 @@ class EventTaken:
 
 
 @dataclass(frozen=True, slots=True)
+class PushRefused:
+    """Somebody pushed at the edge with a token that does not let him in; `why` is one of `bff.events.push.Why`."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionsEnded:
     """So many sessions were ended by a force-logout (F-31)."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarksMadeAgain:
+    """So many sessions that are over were marked so again, at a tier that may have lost it (F-19)."""
 
     count: int
 

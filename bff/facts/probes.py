@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ReplayProbed:
-    """Something of this server's own was used twice. `what` is `proof` or `attestation`; `passed`: it was let in again.
+    """Something of this server's own was used twice: a `proof`, `attestation` or `key`. `passed`: it counted again.
 
     A probe that could not be made says nothing.
     """
@@ -46,3 +46,24 @@ class Tripped:
 
     switch: str
     job: str
+
+
+@dataclass(frozen=True, slots=True)
+class EffectsCompared:
+    """What services changed was compared with the keys they got for it: of so many operations (F-32)."""
+
+    operations: int
+
+
+@dataclass(frozen=True, slots=True)
+class EffectsUnseen:
+    """It could not be compared: the counters, or the ledger, gave no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatesFound:
+    """An operation of a service made so many changes more than it got keys for: a key was done twice (F-32)."""
+
+    service: str
+    operation: str
+    count: int

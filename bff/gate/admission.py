@@ -9,6 +9,10 @@ A stream of events is let in by the same rule, with numbers of its own: so many 
 that comes back in one moment (F-26) takes no place from reads and mutations, and so many may be open. Whoever is turned
 away is told a moment of his own to come again at, since an address may be a whole hotel.
 
+Of those that are being opened a few climb the ladder, and the others stand in line, for a while. In each of its steps
+the scheduler runs all that can run, and a dashboard is answered in some twenty steps: were hundreds of openings worked
+on side by side, each step would be theirs, and a read would take as long as twenty of them. A few keep a core as busy.
+
 Rates are token buckets on Trio's clock, kept as one number per key. A key names the address *and* the device, so that
 nobody can use up what a foreign device may do; the device is only claimed here (rung 4 judges it), which is why it is
 counted with the address that claims it.
@@ -23,14 +27,17 @@ import trio
 
 from bff.config import STREAMS
 from bff.problem import Code, Problem
-from nurseries import Bulkhead, BulkheadPermit
+from nurseries import Bulkhead, BulkheadPermit, required, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
+    from contextlib import ExitStack
 
     from bff.config import Rates
 
-OPENING: Final = 64  # streams that are being opened at once
+OPENING: Final = 256  # streams that are being opened at once, most of them in line
+TURNS: Final = 4  # of them that climb
+IN_LINE: Final = 2.0  # seconds that one stands in line at most: of the five that an opening has
 STREAM_BURST: Final = 5.0  # of a device, whatever its rate
 STREAM_AGAIN: Final = 4.0  # seconds over which those come again who were turned away
 IN_FLIGHT: Final = 512  # requests under way at once: at 1.8 ms of CPU each, more could not be answered within 0.8 s
@@ -111,6 +118,7 @@ class Admission:
         self.places = Bulkhead("requests", in_flight, kept=kept)
         self.opening = Bulkhead("streams being opened", OPENING, kept=0)
         self.streams = Bulkhead("streams", streams, kept=0)
+        self._turns = trio.Semaphore(TURNS)
         self._lot = lot
         self._new_streams: Buckets[tuple[str, bytes]] = Buckets(rates.streams, STREAM_BURST)
         self.passwords: Buckets[tuple[str, str]] = Buckets(rates.passwords / MINUTE, rates.passwords)
@@ -142,6 +150,18 @@ class Admission:
         if stream:
             self._new_streams.take(who)
         return place
+
+    async def turn(self, held: ExitStack) -> Problem | None:
+        """Wait for the turn of a stream that has its place, in order of arrival, or say why it does not come.
+
+        It lasts as long as `held`. Raises `nurseries.Unbounded` without a deadline above it.
+        """
+        required("turn")
+        with within(IN_LINE):
+            await self._turns.acquire()
+            held.callback(self._turns.release)
+            return None
+        return self.crowded()
 
     def crowded(self) -> Problem:
         """No room for one more stream: each comes again at another moment."""

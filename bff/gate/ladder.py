@@ -8,6 +8,7 @@ Rungs 7 to 9 hold where a route demands it. The body is read by whoever has a `P
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ from bff.gate import rungs
 from bff.gate.admission import Admission
 from bff.gate.attestation import AttestationJudge
 from bff.gate.forwarded import Front, make_front
+from bff.gate.marks import Marks
 from bff.gate.recount import Recount
 from bff.gate.replay import ReplayWindow
 from bff.gate.rungs import Way
@@ -30,7 +32,6 @@ from nurseries import tell, within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from contextlib import ExitStack
 
     from bff.config import Settings
     from bff.gate.rungs import Refused
@@ -143,6 +144,7 @@ class Gate:
     tier: SessionTier
     tenants: TenantStates
     ended: Ended
+    marks: Marks
     attestations: AttestationJudge
     ledger: LedgerKeys
     outside: Outside
@@ -157,7 +159,7 @@ def make_gate(
     settings: Settings, outside: Outside, tier: SessionTier, ledger: LedgerKeys, upstreams: Upstreams, owner: Owner
 ) -> Gate:
     """The gate of one process; `owner` holds what it asks for in the background."""
-    keys = Keys(upstreams, owner, entropy=outside.entropy)
+    keys, ended = Keys(upstreams, owner, entropy=outside.entropy), Ended()
     return Gate(
         admission=Admission(settings.rates, streams=settings.streams, lot=partial(fraction, outside.entropy)),
         front=make_front(settings.public_origin, settings.trusted_proxies),
@@ -168,7 +170,8 @@ def make_gate(
         recount=Recount(tier),
         tier=tier,
         tenants=TenantStates(upstreams, tier, owner, outside.entropy),
-        ended=Ended(),
+        ended=ended,
+        marks=Marks(tier, ended),
         attestations=AttestationJudge(keys, issuer=settings.token_issuer, now=outside.now),
         ledger=ledger,
         outside=outside,
@@ -235,8 +238,9 @@ async def climb(
 
     Needs a finite deadline above it and raises `nurseries.Unbounded` without one.
     """
-    way = Way(gate, request, demands, stay, timing)
-    problem = await _up(LADDER, way)
+    with ExitStack() as turn:
+        way = Way(gate, request, demands, stay, turn, timing)
+        problem = await _up(LADDER, way)
     if problem is not None:
         return problem
     assert way.token is not None and way.presented is not None
@@ -254,8 +258,9 @@ async def climb(
 
 async def knock(gate: Gate, request: Request, *, stay: ExitStack, timing: ServerTiming) -> Knocked | Problem:
     """Rungs 0 and 2 for who has no token yet (a proof without `ath`); let in while the house is full. See `climb`."""
-    way = Way(gate, request, Demands(urgent=True), stay, timing)
-    problem = await _up(DOORSTEP, way)
+    with ExitStack() as turn:
+        way = Way(gate, request, Demands(urgent=True), stay, turn, timing)
+        problem = await _up(DOORSTEP, way)
     if problem is not None:
         return problem
     assert way.presented is not None

@@ -10,6 +10,7 @@ it to the tier again, *under the nonce of its acceptance*:
 
     fresh       the tier did not know the proof, or knows it from this acceptance: nobody else had it. It is tail again
     not fresh   it was accepted elsewhere too, under another nonce: it passed once too often, is counted and forgotten
+    filtered    the tier is short of memory, and its filter knows no nonces (F-41): nobody can say. It is forgotten
     Down        owed still
 
 Of N acceptances the first that is shown is known from then on, and the other N-1 are counted, each once and by whoever
@@ -20,8 +21,9 @@ same moment, and two who recount one proof must meet there. That such a proof ma
 `iat` does.
 
 What is not certain is told too, so that nobody believes in a zero that was not counted: acceptances that were too many
-to be remembered; those that were shown so late that the tier may have forgotten what it recorded *before* it went away;
-and what a server that ends still owes. What a killed process had accepted is lost with it.
+to be remembered; those that were shown so late that the tier may have forgotten what it recorded *before* it went away,
+which is earlier where it was short of memory; those that its filter knows; and what a server that ends still owes.
+What a killed process had accepted is lost with it.
 
 No request waits here. It leaves a note, and a service of the house does the rest, `BATCH` at a time.
 """
@@ -67,7 +69,7 @@ class Answered(NamedTuple):
     """What the tier said of a proof that was shown, `at` which time, and over which line it was asked."""
 
     at: float
-    fresh: bool
+    standing: Standing
     line: int
 
 
@@ -157,7 +159,7 @@ class Recount:
             line = self._tier.connections
             standing = await self._tier.present(_again(batch[number]))
             if isinstance(standing, Standing):
-                answers[number] = Answered(trio.current_time(), standing.fresh, line)
+                answers[number] = Answered(trio.current_time(), standing, line)
 
         try:
             with within(PATIENCE):
@@ -174,13 +176,17 @@ class Recount:
             self._owed.popleft()
         self._owed.extendleft(one for number, one in reversed([*enumerate(batch)]) if number not in answers)
         self._answers = bool(answers)
-        for number, (at, fresh, line) in answers.items():
-            if fresh:
+        for number, (at, standing, line) in answers.items():
+            if standing.fresh:
                 one, again = batch[number], batch[number]._replace(known=at)
-                if _left(again) < WINDOW <= _left(one):  # it is late now, and was not when it was last known
+                last = _surely_known(one.proof, standing)
+                if one.known - one.since <= last < at - one.since:  # it is late now, and was not when last known
                     self._skipped["too late"] += 1
                 self._remember(again, True, line)
-        self._tell_shown(len(answers), sum(not answer.fresh for answer in answers.values()))
+            elif standing.filtered:
+                self._skipped["filtered"] += 1
+        refused = [answer.standing for answer in answers.values() if not answer.standing.fresh]
+        self._tell_shown(len(answers), sum(not standing.filtered for standing in refused))
 
     def _tell_shown(self, shown: int, passed: int) -> None:
         if shown:
@@ -195,12 +201,12 @@ class Recount:
         self._skipped.clear()
 
 
-def _left(one: Accepted) -> float:
-    """Seconds that were left at `known`, of those for which the tier remembers a proof."""
-    return one.proof.ttl - (one.known - one.since)
+def _surely_known(proof: Presented, standing: Standing) -> float:
+    """For how many seconds after it was accepted the tier knows whether another had it before."""
+    return proof.trimmed if standing.mode == "trimmed" else proof.ttl - WINDOW
 
 
 def _again(one: Accepted) -> Presented:
     """The proof as it was shown, for what is left of its time; how its session stands is asked by nobody now."""
     left = one.proof.ttl - (trio.current_time() - one.since)
-    return replace(one.proof, tenant=None, session=None, ttl=max(left, MEET))
+    return replace(one.proof, tenant=None, session=None, ttl=max(left, MEET), holds=None)

@@ -1,7 +1,8 @@
 """What each rung looks at, and what it answers: one function per rung, in the ladder's order.
 
 A rung sees the request on its `Way` and adds to it what it found out; None means that it does not hold. Only rungs 1,
-2 and 8 may wait, for iam's keys, the session tier and the ledger, each with a bound of its own below the deadline.
+2 and 8 may wait, for iam's keys, the session tier and the ledger, each with a bound of its own below the deadline, and
+at rung 0 a stream for its turn.
 
 The session tier is asked once, at rung 2, for all that the rungs above it need: was this proof seen, is this session
 revoked, how does this tenant stand. Its answer, or `Down`, is carried up, and each rung judges its own part of it: the
@@ -50,8 +51,9 @@ TIER_PART: Final = 0.1  # of what is left of the deadline: the longest that the 
 TIER_SECONDS: Final = 0.1  # more than this where a request can do without it,
 TIER_NEEDED_SECONDS: Final = 0.5  # or than this where it cannot
 LEDGER_PART: Final = 0.1  # of what is left of the deadline: the longest that the ledger is asked about a second factor
+SLACK: Final = 5.0  # seconds by which clocks may differ
 REMEMBERED: Final = (
-    2 * WINDOW + 5.0
+    2 * WINDOW + SLACK
 )  # seconds a proof is kept: it may be valid from 60 s before its `iat` to 60 s after
 TRY_AGAIN: Final = 1.0  # seconds, where nobody can know better
 _KEY = re.compile(rb"[!-~]{1,128}")
@@ -80,13 +82,17 @@ class Way:
         "stay",
         "timing",
         "token",
+        "turn",
     )
 
-    def __init__(self, gate: Gate, request: Request, demands: Demands, stay: ExitStack, timing: ServerTiming) -> None:
+    def __init__(
+        self, gate: Gate, request: Request, demands: Demands, stay: ExitStack, turn: ExitStack, timing: ServerTiming
+    ) -> None:
         self.gate = gate
         self.request = request
         self.demands = demands
         self.stay = stay
+        self.turn = turn
         self.timing = timing
         self.token: Token | None = None
         self.presented: Presented | None = None
@@ -102,7 +108,10 @@ class Way:
 
 
 async def admission(way: Way) -> Refused | None:
-    """Rung 0: draining, overloaded, or too fast. The place is held in `stay`; nothing is verified, and nobody waits."""
+    """Rung 0: draining, overloaded, or too fast. The place is held in `stay`; nothing is verified.
+
+    Nobody waits but a stream, for its turn to climb; that is held in `turn`.
+    """
     gate, request = way.gate, way.request
     device = request.first(b"x-device-id") or b""
     demands = way.demands
@@ -110,7 +119,8 @@ async def admission(way: Way) -> Refused | None:
     if isinstance(place, Problem):
         return Refused(place, place.code.word.lower())
     way.stay.enter_context(place)
-    return None
+    crowded = await gate.admission.turn(way.turn) if demands.stream else None
+    return Refused(crowded, crowded.code.word.lower()) if crowded is not None else None
 
 
 async def token(way: Way) -> Refused | None:
@@ -154,7 +164,7 @@ async def proof(way: Way) -> Refused | None:
         return _not_proved("replayed")
     way.standing = await _asked(way, judged)
     if isinstance(way.standing, Standing) and not way.standing.fresh:
-        tell(ReplayBlocked("tier"))
+        tell(ReplayBlocked("bloom" if way.standing.filtered else "tier"))
         return _not_proved("replayed")
     return None
 
@@ -174,6 +184,7 @@ async def _asked(way: Way, judged: Proof) -> Standing | Down:
         jti=judged.jti,
         nonce=gate.outside.identifier(),
         ttl=REMEMBERED,
+        holds=judged.issued_at + WINDOW - gate.outside.now() + SLACK,
     )
     most = TIER_NEEDED_SECONDS if way.demands.tier else TIER_SECONDS
     began, line = trio.current_time(), gate.tier.connections

@@ -172,7 +172,9 @@ class Sessions:
                     self._insist("revoke in the tier", partial(self._marked, *whose))
 
     def revoke_all(self, tenant: TenantId, sessions: tuple[SessionId, ...]) -> None:
-        """Sessions that were ended in the tier end at iam too, so many at a time, behind the answer."""
+        """Sessions that were ended in the tier end at iam too, so many at a time, behind the answer; and here."""
+        for session in sessions:
+            self.gate.ended.add(tenant, session)
         trace = Trace.parse(None, self.gate.outside.entropy)
         journey = Journey(trace, ServerTiming(), tenant)
         left = list(sessions)

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -165,6 +166,11 @@ class Ended:
         self._until.move_to_end((tenant, session))
         while len(self._until) > self._bound or next(iter(self._until.values())) <= now:
             self._until.popitem(last=False)
+
+    def since(self, moment: float) -> tuple[tuple[TenantId, SessionId], ...]:
+        """Those that ended at that moment (Trio time) or later."""
+        young = takewhile(lambda one: one[1] >= moment + ENDED_SECONDS, reversed(self._until.items()))
+        return tuple([whose for whose, _ in young])
 
     def holds(self, tenant: TenantId, session: SessionId) -> bool:
         """Whether this session is over."""

@@ -211,7 +211,7 @@ def _first(error):
     return error
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(STEPS, min_size=12, max_size=25), st.integers(0, 1000))
 def test_each_device_hears_each_event_once_and_in_order_or_is_told_f19_f26_f34(simulate, steps, seed):
     check(simulate, steps, seed)

@@ -4,6 +4,7 @@ import pytest
 import trio
 
 from bff.events.poll import LONGEST_MS
+from chaos.hotel.catalogue.faults import in_force
 from chaos.hotel.fleet.desk import Refused
 from chaos.hotel.world import open_world
 
@@ -201,3 +202,23 @@ async def test_with_the_tier_down_there_is_no_poll_f18(autojump_clock):
             await poll(desk, place)
         assert refused.value.code == "CACHE_UNAVAILABLE"
         assert refused.value.problem["retryAfterMs"] > 0
+
+
+async def test_where_the_bus_delivers_nothing_a_poll_is_told_what_the_log_has_and_does_not_wait_long_f34(
+    autojump_clock, between
+):
+    async with open_world(servers=TWO) as world, between(world) as side:
+        desk = await world.desk(server="one")
+        place = (await poll(desk))[0]["next"]
+        async with in_force("F-34", world):
+            await trio.sleep(3)
+            await side.say(1, server="two")
+            said, took = await poll(desk, place, wait=20_000)
+            assert (numbers(said), took < 0.1) == ([1], True)
+            said, took = await poll(desk, said["next"], wait=20_000)
+            assert (said["events"], took) == ([], pytest.approx(1.0, abs=0.1))
+            await side.say(2, server="two")
+            assert numbers((await poll(desk, said["next"], wait=20_000))[0]) == [2]
+        await trio.sleep(3)
+        said, took = await poll(desk, said["next"], wait=2000)
+        assert (numbers(said), took < 0.1) == ([2], True), "and it is there once more for who did not take it"

@@ -52,8 +52,9 @@ class Iam:
 class World:
     """`told` is every fact. `dials` counts what iam did not have to accept."""
 
-    def __init__(self, network, iam, owner, keys, told):
-        self.network, self.iam, self.owner, self.keys, self.told = network, iam, owner, keys, told
+    def __init__(self, network, iam, owner, upstreams, keys, told):
+        self.network, self.iam, self.owner, self.upstreams = network, iam, owner, upstreams
+        self.keys, self.told = keys, told
 
     async def find(self, kid=OLD.kid, seconds=1.0):
         with within(seconds):
@@ -73,7 +74,7 @@ async def world(nursery):
         upstreams = Upstreams(Pool(network.connect), origins, outside, owner, BreakerRule())
         keys = Keys(upstreams, owner, entropy=drawn.randbytes)
         with listening(told.append):
-            yield World(network, Iam(network, nursery), owner, keys, told)
+            yield World(network, Iam(network, nursery), owner, upstreams, keys, told)
 
 
 async def test_they_are_read_once_and_then_known(autojump_clock, world):
@@ -310,7 +311,7 @@ async def test_a_withdrawn_key_changes_the_edition_and_a_new_one_does_not(autoju
 
 async def test_where_background_work_has_no_room_old_keys_hold_and_none_are_a_miss(autojump_clock, world):
     async with open_owner("full", bound=0) as owner:
-        full = Keys(world.keys._upstreams, owner, entropy=bytes)
+        full = Keys(world.upstreams, owner, entropy=bytes)
         with within(1):
             assert (await full.find(OLD.kid)).reason is Reason.UPSTREAM_UNAVAILABLE
             await world.find()

@@ -6,6 +6,7 @@ import trio
 from chaos.hotel.fleet.desk import Refused
 from chaos.hotel.world import open_world
 from chaos.toxics import Failover
+from tests.events.conftest import Side
 
 TWO = ("one", "two")
 INSISTED = 12.0  # seconds: the longest pause between two tries of the mark, and a bit
@@ -52,3 +53,32 @@ async def test_who_signs_out_while_the_tier_fails_over_is_refused_elsewhere_soon
             world.inject("redis-session", Failover(takes=0.5, lost=2.0))
         await trio.sleep(INSISTED)
         assert [await code_of(world, desk, server) for server in TWO] == ["SESSION_EXPIRED"] * 2
+
+
+async def test_a_server_that_starts_after_the_tier_has_lost_the_mark_refuses_him_too_f19(autojump_clock):
+    """It has heard no word: who has, makes the mark again at the primary that has taken over."""
+    async with open_world(servers=TWO) as world:
+        desk = await world.desk(server="one")
+        await trio.sleep(3)
+        await left(world, desk)
+        await trio.sleep(0.5)
+        world.inject("redis-session", Failover(takes=0.5, lost=2.0))
+        await trio.sleep(5)
+        await world.serve("three")
+        assert await code_of(world, desk, "three") == "SESSION_EXPIRED"
+
+
+@pytest.mark.parametrize("takes", [0.5, 90.0])
+async def test_a_mark_that_a_force_logout_made_outlives_a_failover_though_the_desk_listens_to_nothing_f19_f31(
+    autojump_clock, nursery, takes
+):
+    async with open_world(servers=TWO) as world:
+        side = Side(world, nursery)
+        desk = await world.desk(server="one")
+        await trio.sleep(3)
+        assert await side.push("force-logout", server="two", deviceId=desk.device) == 204
+        await trio.sleep(0.1)
+        world.inject("redis-session", Failover(takes=takes, lost=1.0))
+        await trio.sleep(takes + 10)
+        await world.serve("three")
+        assert [await code_of(world, desk, server) for server in (*TWO, "three")] == ["SESSION_EXPIRED"] * 3

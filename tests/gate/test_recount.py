@@ -271,9 +271,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(STEPS, max_size=20))
-def test_whatever_happens_to_the_tier_all_that_passed_twice_is_counted_and_nothing_else_f19_f28(simulate, history):
+def check(simulate, history):
     async def main():
         async with open_hotel("one", "two", "three") as hotel:
             accepted = Counter()
@@ -292,6 +290,19 @@ def test_whatever_happens_to_the_tier_all_that_passed_twice_is_counted_and_nothi
             assert hotel.skipped() == []
 
     simulate(main)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(STEPS, max_size=20))
+def test_whatever_happens_to_the_tier_all_that_passed_twice_is_counted_and_nothing_else_f19_f28(simulate, history):
+    check(simulate, history)
+
+
+@pytest.mark.soak
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(STEPS, max_size=40))
+def test_in_long_histories_too_all_that_passed_twice_is_counted_and_nothing_else_f19_f28(simulate, history):
+    check(simulate, history)
 
 
 # -- the memory itself -----------------------------------------------------------------------------------------------

@@ -119,6 +119,7 @@ async def test_an_answer_is_its_value_as_it_came_and_when(autojump_clock, side):
         ("reset", Reason.UPSTREAM_UNAVAILABLE, None, None),
         ("status code=409", Reason.UPSTREAM_UNAVAILABLE, 409, "BROKEN"),
         ("status code=404", Reason.UPSTREAM_UNAVAILABLE, 404, "BROKEN"),
+        ("status code=422", Reason.UPSTREAM_UNAVAILABLE, 422, "BROKEN"),
         ("hang", Reason.UPSTREAM_TIMEOUT, None, None),
         ("drift", Reason.SCHEMA_DRIFT, None, None),
         ("garbage", Reason.SCHEMA_DRIFT, None, None),
@@ -133,7 +134,9 @@ async def test_a_failure_is_a_value_that_says_why_and_a_fact(autojump_clock, sid
     assert isinstance(missed, Missed)
     assert (missed.reason, missed.status, missed.code) == (reason, status, code)
     (called,) = [fact for fact in facts if isinstance(fact, UpstreamCalled)]
-    assert (called.service, called.operation, called.outcome) == ("pricing", "look", reason.value)
+    refused = status is not None  # which is an answer: whoever counts failures of the service does not count it
+    assert (called.service, called.operation) == ("pricing", "look")
+    assert called.outcome == ("refused" if refused else reason.value)
     assert called.seconds == pytest.approx(1.0 if toxic == "hang" else 0.0)
     assert side.timing.header().startswith(b"pricing;dur=")
 
