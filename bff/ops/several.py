@@ -24,7 +24,7 @@ from bff.ops.listener import OWN_BEARER, SECONDS, TEXT
 from bff.ops.readiness import NOT_ASKED
 from bff.outside import rfc3339
 from bff.problem import Problem, render
-from bff.wire.asgi import ClientLeft, Receive, Request, Scope, Send, bears, read_body, request_of, send
+from bff.wire.asgi import ALWAYS, ClientLeft, Receive, Request, Scope, Send, bears, read_body, request_of, send
 from nurseries import described, task_tree, within
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ HOP: Final = frozenset(
     ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect")
 )
 SAID_AGAIN: Final = HOP | {"host", "content-length"}
-SAID_HERE: Final = HOP | {"content-type", "content-length", "x-request-id", "cache-control", "date"}
+SAID_HERE: Final = HOP | {"content-type", "content-length", "x-request-id", "date", *(n.decode() for n, _ in ALWAYS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,5 +275,4 @@ def _onward(door: Door, request: Request) -> list[tuple[bytes, bytes]]:
 
 def _back(answer: httpx.Response) -> Answer:
     kept = tuple((name, value) for name, value in answer.headers.multi_items() if name not in SAID_HERE)
-    kept = tuple((name, value) for name, value in kept if name != "x-content-type-options")
     return Answer(answer.status_code, answer.content, answer.headers.get("content-type", TEXT), kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaos.hotel.catalogue.row import ALERT, LATER_AND_METRIC, RUNBOOK, Inject, Metric, Row, Section, Severity, Staged
+from chaos.hotel.catalogue.row import LATER_AND_METRIC, RUNBOOK, Inject, Metric, Row, Section, Severity, Staged
 
 CRASHES: Final = (
     "tests/sweeps/test_crashes.py::test_servers_die_at_checkpoints_by_lot_and_what_desks_asked_for_is_done_once_f4_f32"
@@ -34,7 +34,7 @@ APPLICATION: Final = Section(
                 "::test_verify_finds_real_lock_actions_whole_and_names_the_row_a_superuser_changed_f27",
             ),
             gamedays=("lock-outage",),
-            later=(ALERT,),
+            later=(),
         ),
         Row(
             id="F-28",
@@ -80,7 +80,7 @@ APPLICATION: Final = Section(
                 "::test_with_traffic_off_both_servers_halt_everything_but_health_till_it_is_on_again_f28",
             ),
             gamedays=("dpop-replay",),
-            later=(ALERT, RUNBOOK),
+            later=(RUNBOOK,),
         ),
         Row(
             id="F-29",
@@ -129,6 +129,8 @@ APPLICATION: Final = Section(
                 "tests/stores/test_redis_keys.py::test_a_blob_that_is_none_or_another_s_is_no_blob_f30",
                 "tests/stores/test_redis_keys.py"
                 "::test_everything_but_a_tenant_s_status_has_its_time_and_names_its_tenant_f30",
+                "tests/ops/test_blast_radius.py"
+                "::test_what_works_is_done_and_what_is_gone_says_so_while_each_failure_is_in_force",
             ),
             gap="the nightly probe",
             later=LATER_AND_METRIC,
@@ -172,13 +174,23 @@ APPLICATION: Final = Section(
             runbook="bff-backoffice/idem-bypass",
             metric=Metric("bff_idempotency_dedup_total"),
             severity=Severity.P1,
-            fixtures=(Inject("reservation", "lose-answer"), Inject("billing", "lose-answer")),
+            fixtures=(
+                Inject("reservation", "lose-answer"),
+                Inject("billing", "lose-answer"),
+                Staged("billing forgets which keys it has, and does again what it has done"),
+            ),
             tests=(
                 CRASHES,
                 "tests/parity/test_keys.py::test_of_32_who_claim_one_key_at_once_exactly_one_has_it_f32",
                 "tests/parity/test_keys.py::test_a_second_owner_is_never_overwritten_by_the_first_f32",
                 "tests/jobs/test_settle_claims.py"
                 "::test_a_mutation_whose_server_died_is_carried_out_once_though_its_desk_never_comes_back_f32",
+                "tests/jobs/test_probes.py::test_a_ledger_that_forgets_a_key_halts_mutations_and_nothing_else_f32",
+                "tests/jobs/test_watch_effects.py"
+                "::test_a_service_that_charges_twice_for_a_key_is_found_at_the_next_turn_and_halts_mutations_f32",
+                "tests/jobs/test_watch_effects.py"
+                "::test_a_quiet_service_is_not_found_whatever_is_lost_refused_or_asked_again_f32",
+                "tests/parity/test_keys.py::test_what_became_of_keys_is_told_by_action_from_a_moment_on_f32",
             ),
         ),
         Row(
@@ -230,6 +242,8 @@ APPLICATION: Final = Section(
                 "tests/chaos/test_following.py::test_a_stalled_bus_is_polled_beside_and_its_stream_is_kept_f34",
                 "tests/live/test_streams.py"
                 "::test_nothing_is_lost_when_redis_is_killed_and_back_by_who_stays_and_by_who_comes_again_f34",
+                "tests/events/test_poll.py"
+                "::test_where_the_bus_delivers_nothing_a_poll_is_told_what_the_log_has_and_does_not_wait_long_f34",
             ),
             gamedays=("shift-change", "force-logout"),
         ),

@@ -26,6 +26,8 @@ EDGE: Final = Section(
             tests=(
                 "tests/jobs/test_probe_edge.py"
                 "::test_how_long_a_certificate_lasts_is_read_from_a_handshake_whoever_signed_it_f23",
+                "tests/ops/test_blast_radius.py"
+                "::test_whoever_comes_by_tls_is_let_in_until_the_certificate_has_ended_and_offline_from_then_on_f23",
             ),
         ),
         Row(
@@ -43,6 +45,9 @@ EDGE: Final = Section(
             tests=(
                 "tests/jobs/test_probe_edge.py"
                 "::test_who_is_refused_by_somebody_before_this_server_knows_that_it_was_not_the_server_f24",
+                "tests/ops/test_blast_radius.py::test_whom_the_wall_lets_through_can_do_everything_f24",
+                "tests/ops/test_blast_radius.py"
+                "::test_what_works_is_done_and_what_is_gone_says_so_while_each_failure_is_in_force",
             ),
         ),
         Row(
@@ -61,6 +66,8 @@ EDGE: Final = Section(
                 "tests/jobs/test_probe_edge.py::test_one_that_cannot_be_reached_says_where_it_ended_and_in_time_f25",
                 "tests/jobs/test_probe_edge.py"
                 "::test_a_server_that_can_be_reached_answers_for_itself_under_both_names_f25",
+                "tests/ops/test_blast_radius.py"
+                "::test_what_works_is_done_and_what_is_gone_says_so_while_each_failure_is_in_force",
             ),
         ),
         Row(

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 METRIC, ALERT, RUNBOOK, GAMEDAY = "metric", "alert", "runbook", "gameday"
 KINDS: Final = (METRIC, ALERT, RUNBOOK, GAMEDAY)
-LATER: Final = (ALERT, RUNBOOK, GAMEDAY)  # of every row that says nothing else
+LATER: Final = (RUNBOOK, GAMEDAY)  # of every row that says nothing else
 LATER_AND_METRIC: Final = (METRIC, *LATER)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from chaos.hotel.catalogue.row import (
-    LATER_AND_METRIC,
     Inject,
     Metric,
     Row,
@@ -83,6 +82,7 @@ STORES: Final = Section(
                 "tests/gate/test_recount.py"
                 "::test_what_a_failover_lost_is_shown_again_and_who_was_faster_is_counted_f19_f28",
                 "tests/stores/test_redis_line.py::test_a_demoted_primary_is_left_and_reads_on_it_do_not_hide_it_f19",
+                "tests/parity/test_tier.py::test_another_server_at_the_same_address_is_told_once_f19",
                 "tests/events/test_stream.py::test_a_failover_is_felt_as_a_pause_and_not_as_a_loss_f19",
                 "tests/sweeps/test_streams.py"
                 "::test_faults_by_lot_at_moments_by_lot_and_no_device_loses_or_doubles_anything_f19_f26_f31_f34",
@@ -91,7 +91,6 @@ STORES: Final = Section(
             ),
             gap="how long one of the real thing takes",
             gamedays=("shift-change", "dpop-replay"),
-            later=LATER_AND_METRIC,
         ),
         Row(
             id="F-20",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaos.hotel.catalogue.row import ALERT, Fixture, Inject, Metric, Row, Section, Severity, calls
+from chaos.hotel.catalogue.row import Fixture, Inject, Metric, Row, Section, Severity, calls
 
 EACH_SERVICE: Final = (
     "tests/reads/test_services_fail.py::test_a_service_fails_and_its_widgets_alone_are_not_what_they_were"
@@ -56,6 +56,8 @@ UPSTREAMS: Final = Section(
                 "tests/gate/test_jwks.py::test_old_keys_are_kept_through_an_outage_and_iam_is_not_overrun",
                 "tests/reads/test_services_fail.py"
                 "::test_a_service_without_a_widget_fails_and_a_desk_that_is_signed_in_sees_nothing_of_it",
+                "tests/ops/test_readiness.py"
+                "::test_an_instance_that_begins_while_iam_is_away_is_ready_says_so_and_answers_502_f1",
             ),
         ),
         Row(
@@ -214,7 +216,7 @@ UPSTREAMS: Final = Section(
                 "::test_a_key_that_was_issued_by_hand_is_a_row_of_its_tenant_s_trail_and_no_gap_f10",
             ),
             gamedays=("lock-outage",),
-            later=(ALERT,),
+            later=(),
         ),
         Row(
             id="F-11",

@@ -1,7 +1,7 @@
 """In which world a test runs, read from its file without running it: virtual time, or real parts.
 
     virtual   it stands on a clock of pytest-trio, a fixture of `chaos.pytest_plugin` or the account of a sweep, or
-              names what runs it in virtual time: trio's `MockClock`, a game-day's `rehearse`
+              names what runs it in virtual time: trio's `MockClock`, `simulate`, a game-day's `rehearse`
     live      it stands on a fixture that starts real stores, a whole hotel or a process
 
 A test stands on its own fixtures, on theirs, and so on, as pytest finds them: in its file, then in each `conftest.py`
@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 CLOCKS: Final = frozenset({"autojump_clock", "mock_clock", "simulate", "play_plan", "account_of"})
 REAL: Final = frozenset({"running", "shared", "begin", "real_edge"})  # fixtures of tests/{live,parity,stores,jobs}
-RUNNERS: Final = frozenset({"MockClock", "rehearse"})
+RUNNERS: Final = frozenset({"MockClock", "rehearse", "simulate"})
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
