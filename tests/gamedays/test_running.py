@@ -20,14 +20,14 @@ from chaos.record import load_records, thinned
 WELL = """
 plan        Pricing hangs while two desks look
 owner       front desk
-lasts       20, then 20 of calm
+lasts       10, then 15 of calm
 work        looks desks=2 every=2
-fault       pricing hang from 5 until 8
-fault       redis-cache stop from 6
+fault       pricing hang from 3 until 6
+fault       redis-cache stop from 4
 always      in-time honest answered
 eventually  whole within 15
 """
-BROKEN = WELL.replace("whole within 15", "whole within 0.01")
+BROKEN = WELL.replace("whole within 15", "whole within 0.01").replace("15 of calm", "2 of calm")
 
 
 @pytest.fixture

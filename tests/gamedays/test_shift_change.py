@@ -38,9 +38,31 @@ eventually  once within 40
 eventually  audited within 40
 eventually  told within 40
 """
+BRIEF = """
+plan        The session tier fails over in a shift that is hardly one
+owner       platform
+lasts       20, then 25 of calm
+work        looks desks=1 every=4
+work        hands desks=3 servers=2 every=4
+work        tills desks=1 every=0.5
+work        speaks every=1 servers=2
+work        inspector every=4
+fault       redis-session failover lost=2 takes=3 from 5
+fault       redis-session kill from 14 until 16
+always      in-time honest answered gone kept soon-heard prompt one-answer complete chained
+eventually  whole within 20
+eventually  live within 24
+eventually  heard within 24
+eventually  answered-all within 24
+eventually  settled within 24
+eventually  once within 24
+eventually  audited within 24
+eventually  told within 24
+"""
+SEEDS = [1, pytest.param(2, marks=pytest.mark.soak)]
 
 
-def played(seed=1, plan=SMALL):
+def played(plan=BRIEF, seed=1):
     return rehearse(replace(GAME_DAY, plan=parse_plan(plan)), seed)
 
 
@@ -48,14 +70,18 @@ def broken(record):
     return {finding.check for finding in record.findings}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_failover_is_felt_as_a_pause_and_nobody_comes_back_or_is_sent_away_by_it_f19(seed):
-    record = played(seed)
+    record = played(SMALL, seed)
     assert record.findings == () and record.skipped == ()
     told = record.figures
     assert told["sign-outs"] > 15 and told["tried by ghosts"] > 300
     assert told["alerts heard"] > 25 and told["heard max s"] < 10
     assert 2 < told["longest pause of changes s"] < 10
+
+
+def test_a_shift_that_is_hardly_one_keeps_every_promise_too_f19():
+    assert played().findings == ()
 
 
 @pytest.mark.soak
@@ -67,8 +93,8 @@ def test_the_day_itself_keeps_every_promise_and_had_something_to_keep_f19(seed):
 
 
 def test_servers_that_know_of_a_sign_out_by_the_tiers_mark_alone_are_found_out_f19(monkeypatch):
-    monkeypatch.setattr(Ended, "holds", lambda self, tenant, session: False)
-    record = played()
+    monkeypatch.setattr(Ended, "add", lambda self, tenant, session: None)  # nor is anything left to make it again by
+    record = played(SMALL)
     assert "gone" in broken(record)
     assert any("let in" in finding.text for finding in record.findings)
 
@@ -95,7 +121,7 @@ def test_a_service_that_does_again_what_it_has_done_is_found_out_f32(monkeypatch
         return answer(self, operation, replace(call, key=None))
 
     monkeypatch.setattr(Service, "answer", forgetful)
-    assert "once" in broken(played(plan=SMALL + "fault billing lose-answer from 12 until 14\n"))
+    assert "once" in broken(played(BRIEF + "fault billing lose-answer from 9 until 11\n"))
 
 
 def fault(at, word, toxic="kill", target="redis-session"):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bff.events.event import Event
+from bff.gate import admission
 from bff.gate.admission import Admission
 from bff.problem import Code, Problem
 from bff.writes import handshake
@@ -42,18 +43,23 @@ SHORT = (
     SMALL.replace("lasts       52", "lasts       12")
     .replace("until 20", "until 9")
     .replace("from 20 until 50", "from 9")
+    .replace("follows desks=16", "follows desks=8")
 )
+SEEDS = [1, pytest.param(2, marks=pytest.mark.soak)]
 
 
 def played(plan=SHORT, seed=1):
-    return rehearse(replace(GAME_DAY, plan=parse_plan(plan)), seed)
+    """A server as small as its fleet: else hundreds would have to knock before one is turned away."""
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(admission, "OPENING", 64)
+        return rehearse(replace(GAME_DAY, plan=parse_plan(plan)), seed)
 
 
 def broken(record):
     return {finding.check for finding in record.findings}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_storm_is_weathered_and_every_desk_is_live_in_step_and_has_heard_everything_f26_f35(seed):
     record = played(SMALL, seed)
     assert record.findings == () and record.skipped == ()

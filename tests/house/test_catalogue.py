@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from bff import facts
 from bff.cli.main import GROUP
+from bff.facts.cost import StoreSized
 from bff.facts.probes import EdgeProbed
 from bff.meters import Meters
 from chaos.hotel.catalogue import ROWS, SECTIONS, commands
@@ -72,6 +73,10 @@ def test_every_alert_has_a_name_of_its_own_made_of_its_runbook_s():
 def told(metric):
     """A fact that the metric of a row counts, for the labels of the row."""
     labels = dict(metric.labels)
+    if metric.name == "bff_store_memory_ratio":
+        return StoreSized(labels["store"], 1, 2)
+    if metric.name == "bff_store_failovers_total":
+        return facts.StoreTakenOver(labels["store"])
     if "store" in labels:
         return facts.StoreChanged(labels["store"], up=False, why="")
     if metric.name.startswith("bff_edge_"):

@@ -17,7 +17,7 @@ from chaos.sweep import Fault, Ran, sliced
 from chaos.toxics import split
 
 SWEEP = DashboardSweep()
-PAIRS_IN_MAKE_TEST = 60
+PAIRS_IN_MAKE_TEST = 30
 MICROSECOND = 1e-6
 
 

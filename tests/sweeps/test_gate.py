@@ -8,7 +8,7 @@ from chaos.hotel.sweeps.wrongs import WRONG
 from chaos.sweep import sliced
 
 SWEEP = GateSweep()
-COMBINATIONS_IN_MAKE_TEST = 600
+COMBINATIONS_IN_MAKE_TEST = 250
 
 
 def test_of_every_subset_of_the_rungs_the_first_answers_and_every_rung_with_every_code_is_reached(account_of):

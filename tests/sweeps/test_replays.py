@@ -95,7 +95,7 @@ def test_with_the_tier_gone_each_server_may_accept_a_proof_once_f18_f28():
 async def check_then_act(self, proof):
     """What `SimTier.present` must not be: it looks, and notes it a step later."""
     name = (proof.jkt, proof.jti)
-    known = self._proofs.get(name)
+    known = self._proofs._keys.get(name)
     await trio.lowlevel.checkpoint()
     standing = await self.asked(lambda: self._present(proof))
     if isinstance(standing, Down) or known is not None:

@@ -15,7 +15,7 @@ from chaos.hotel.sweeps.takeovers import WAYS, TakeoverCase, TakeoverSweep, chec
 from chaos.sweep import sliced
 
 SWEEP = TakeoverSweep()
-IN_MAKE_TEST = 24
+IN_MAKE_TEST = 14
 
 
 def test_every_checkpoint_of_every_mutation_is_a_case_in_each_way_f32():

@@ -5,7 +5,8 @@
     one worker     as many idle streams as it holds: memory, CPU at rest, a broadcast
 
 The crowd is in this very process (`chaos.hotel.fleet.crowd`), on the same cores as the server: a latency is from the
-push to when the desk has read it, the crowd's own reading included. Of rounds the best one is given, since whatever
+push to when the desk has read it, the crowd's own reading included. Who looks at dashboards is in another
+(`looking.py`), which a busy crowd does not hold up. Of rounds the best one is given, since whatever
 else the machine does makes one worse and none better; the others' are in the note.
 """
 
@@ -15,9 +16,9 @@ import gc
 import os
 import statistics
 import tempfile
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,22 +27,20 @@ import trio
 from bff.events.stream import HEARTBEAT
 from bff.outside import real
 from bff.wire.dial import connect
-from bff.wire.exchange import Prepared
-from bff.wire.pool import Pool
 from chaos.hotel.bench import Figure
 from chaos.hotel.bench.dashboard import quantile, running
+from chaos.hotel.bench.looking import looking, now
 from chaos.hotel.bench.serving import serving
 from chaos.hotel.fleet.crowd import open_crowd
 from chaos.hotel.fleet.desk import Operator
 from chaos.hotel.fleet.platform import open_platform
-from chaos.hotel.fleet.proof import make_proof
-from chaos.hotel.stage import parted
 from chaos.live.hatch import tell_hatch
 from nurseries import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
+    from chaos.hotel.bench.looking import Looks
     from chaos.hotel.bench.serving import Serving
     from chaos.hotel.fleet.crowd import Crowd
     from chaos.hotel.fleet.hearing import Device
@@ -50,9 +49,8 @@ if TYPE_CHECKING:
 
 TENANT: Final = "resort"
 LIMIT: Final = 900.0  # seconds for all of it
-LOOKERS: Final = 8  # desks that look at dashboards, each
-LOOKS_EVERY: Final = 0.2  # seconds
 QUIET_SECONDS: Final = 8.0  # in which dashboards are looked at before the storm
+LOOK_BACK: Final = 1.0  # seconds in which those come that were asked for
 WARM_UP: Final = 200  # streams that come and go before memory is measured
 
 
@@ -175,25 +173,30 @@ async def _bus_dies(scene: Scene, devices: Sequence[Device]) -> list[Figure]:
 
 async def _storm(scene: Scene, devices: Sequence[Device]) -> list[Figure]:
     """Every stream is cut, and every device comes again in that moment, and then as often as it is told to."""
-    looks = Looks(scene, devices[:LOOKERS])
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(looks.go_on)
+    with looking(scene.server.edge, scene.people) as looks:
+        begins = now()
         await trio.sleep(QUIET_SECONDS)
-        quiet = looks.taken()
-        asked = sum(len(one.streams) for one in devices)
-        scene.crowd.drop(devices)
         scene.crowd.sign_ahead(devices)
-        looks.taken()
+        asked = sum(len(one.streams) for one in devices)
+        storm, spent = now(), _spent(scene, looks)
+        scene.crowd.drop(devices)
         seconds = await scene.crowd.listen(devices, at_once=len(devices), insist=True)
-        stormy = looks.taken()
-        nursery.cancel_scope.cancel(reason="it has passed")
+        ends, cost = now(), [later - sooner for later, sooner in zip(_spent(scene, looks), spent, strict=True)]
+        await trio.sleep(LOOK_BACK)  # those that were asked for at the end come, too
+        quiet, stormy = looks.between(begins, storm - LOOK_BACK), looks.between(storm, ends)
     tries = (sum(len(one.streams) for one in devices) - asked) / len(devices)
-    found = [Figure(f"{len(devices)} devices come back at once", seconds, "s", f"{tries:.1f} tries each")]
+    cpu = "CPU seconds: workers {:.1f}, crowd {:.1f}, who looks {:.1f}".format(*cost)
+    found = [Figure(f"{len(devices)} devices come back at once", seconds, "s", f"{tries:.1f} tries each; {cpu}")]
     for name, part in (("p50", 0.5), ("p95", 0.95)):
         calm, then = quantile(quiet, part) * 1000, quantile(stormy, part) * 1000
         note = f"{then:.1f} ms of {len(stormy)}, quiet {calm:.1f} ms of {len(quiet)}"
         found.append(Figure(f"dashboard in that storm against quiet, {name}", then / calm, "times", note))
     return found
+
+
+def _spent(scene: Scene, looks: Looks) -> tuple[float, float, float]:
+    """CPU seconds so far: of the workers, of the crowd, of who looks at dashboards."""
+    return scene.server.cpu(), time.process_time(), looks.cpu()
 
 
 async def _drained(scene: Scene, devices: Sequence[Device]) -> list[Figure]:
@@ -257,44 +260,6 @@ async def _broadcast(scene: Scene, devices: Sequence[Device], number: int) -> li
     pushed = await scene.said("alert")
     await scene.crowd.until(lambda: scene.crowd.words["alert"] >= number * len(devices))
     return sorted(one.stream.told_at("alert") - pushed for one in devices)
-
-
-class Looks:
-    """Dashboards that a few desks look at, each one again and again, whether the one before has come or not."""
-
-    def __init__(self, scene: Scene, desks: Sequence[Device]) -> None:
-        self._edge = scene.server.edge
-        self._desks = desks
-        self._pool = Pool(connect)
-        self._outside = real(connect)
-        self._took: list[float] = []
-
-    async def go_on(self) -> None:
-        async with trio.open_nursery() as nursery:
-            for desk in cycle(self._desks):
-                nursery.start_soon(self._look, desk)
-                await trio.sleep(LOOKS_EVERY / len(self._desks))
-
-    def taken(self) -> list[float]:
-        """How long those took that came since this was last asked, in order of that."""
-        took, self._took = sorted(self._took), []
-        return took
-
-    async def _look(self, desk: Device) -> None:
-        path, token = "/v1/dashboard", desk.session.access_token
-        now, jti = self._outside.now(), self._outside.identifier()
-        proof = make_proof(desk.key, "GET", f"{self._edge}{path}", token=token, now=now, jti=jti)
-        headers = (
-            (b"authorization", f"DPoP {token}".encode()),
-            (b"dpop", proof.encode()),
-            (b"x-device-id", desk.name.encode()),
-        )
-        target = f"{path}?propertyId={desk.session.properties[0]['id']}".encode()
-        began = trio.current_time()
-        with within(30):
-            reply = await self._pool.fetch(Prepared(parted(self._edge), b"GET", target, headers, repeatable=True))
-            assert reply.status == 200, reply.body
-        self._took.append(trio.current_time() - began)
 
 
 def _p95s(rounds: Sequence[list[float]]) -> str:

@@ -40,7 +40,7 @@ class Serving:
 
     def cpu(self) -> float:
         """CPU seconds of its workers so far."""
-        return sum(_cpu_of(pid) for pid in self.workers)
+        return sum(cpu_of(pid) for pid in self.workers)
 
     def resident(self) -> float:
         """KiB of its workers in memory now."""
@@ -81,7 +81,8 @@ def _env(ready: Ready) -> Mapping[str, str]:
     }
 
 
-def _cpu_of(pid: int) -> float:
+def cpu_of(pid: int) -> float:
+    """CPU seconds of that process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 

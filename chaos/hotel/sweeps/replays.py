@@ -44,7 +44,7 @@ SOME: Final = 30  # schedules of one kind of race that are walked through; all o
 MORE: Final = 150  # with pairs
 CROWDS: Final = (2, 4, 8)
 SHRUNK: Final = 3  # of a batch: a shrinking takes a world for each question
-DRAWS: Final = 15  # schedules of each kind over the wire
+DRAWS: Final = 6  # schedules of each kind over the wire
 MORE_DRAWS: Final = 400  # with pairs
 
 
