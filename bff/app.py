@@ -28,12 +28,13 @@ from bff.facts import RequestServed, Surprised
 from bff.gate.ladder import Attests, Demands, Knocked, Pass, climb, knock
 from bff.model import Answer, Streamed
 from bff.problem import Code, FieldError, Problem, render
-from bff.routes import ROUTES, Asks, Found, Route, find
+from bff.routes import OTHER_SECONDS, ROUTES, Asks, Found, Route, find
 from bff.upstreams.client import Journey
 from bff.upstreams.drift import UNREADABLE
 from bff.upstreams.drift import described as drift_of
 from bff.wire.asgi import (
     ASGI3,
+    HSTS,
     ClientLeft,
     Receive,
     Request,
@@ -52,12 +53,14 @@ from bff.writes.order import Lines, Place
 from nurseries import remaining, tell, until, within
 
 if TYPE_CHECKING:
+    from bff.config import Settings
     from bff.gate.ladder import Gate
     from bff.model import Headers
     from bff.outside import Outside
 
 SHORTEST_DEADLINE_MS: Final = 50
 HALTED_SECONDS: Final = 60.0  # after which to look again, when a person has turned everything off
+SAFE: Final = (HSTS[0].decode(), HSTS[1].decode())
 SEND_SECONDS: Final = 10.0  # a peer that does not take its answer is not waited for longer
 # What is kept of a deadline, in seconds, and at most which part of it:
 RESERVE: Final = 0.01  # for saying that nothing came in time
@@ -84,28 +87,46 @@ class Visit:
 
 Result = Answer | Streamed | Problem  # what comes out of a room
 Room = Callable[[Visit], Awaitable[Result]]
+View = Callable[[Request, Receive], Awaitable[Answer | Problem]]  # what is no desk's, and has a gate of its own
 
 
 def make_app(
-    outside: Outside, gate: Gate, rooms: Mapping[str, Room], *, open_to_all: Callable[[], bool] = lambda: True
+    outside: Outside,
+    gate: Gate,
+    rooms: Mapping[str, Room],
+    told: Settings | None = None,
+    *,
+    open_to_all: Callable[[], bool] = lambda: True,
+    mounted: Mapping[str, View] | None = None,
 ) -> ASGI3:
     """The ASGI application. `rooms` has one for each `room` of the routes' table; raises `KeyError` for one missing.
 
-    While `open_to_all` says no, everything is `HALTED`.
+    While `open_to_all` says no, everything is `HALTED`. `mounted` has what else answers here, by its path.
     """
-    return Door(outside, gate, {route.room: rooms[route.room] for route in ROUTES}, open_to_all).serve
+    rooms = {route.room: rooms[route.room] for route in ROUTES}
+    return Door(outside, gate, rooms, open_to_all, mounted or {}, told).serve
 
 
 class Door:
     """Where every request comes in and every answer goes out."""
 
     def __init__(
-        self, outside: Outside, gate: Gate, rooms: Mapping[str, Room], open_to_all: Callable[[], bool]
+        self,
+        outside: Outside,
+        gate: Gate,
+        rooms: Mapping[str, Room],
+        open_to_all: Callable[[], bool],
+        mounted: Mapping[str, View],
+        told: Settings | None,
     ) -> None:
         self._outside = outside
         self._gate = gate
         self._rooms = rooms
         self._open = open_to_all
+        self._mounted = mounted
+        self._sampled = told.traces.share if told is not None and told.traces is not None else 0.0
+        origin = (told.public_origin if told is not None else None) or ""
+        self._secure = origin.startswith("https:")  # desks come by TLS, whoever ends it
         self._lines = Lines()
 
     async def serve(self, scope: Scope, receive: Receive, out: Send) -> None:
@@ -115,34 +136,47 @@ class Door:
         began = trio.current_time()
         request = request_of(scope)
         request_id = self._outside.identifier()
-        timing = ServerTiming()
+        journey = self._journey(request)
+        timing = journey.timing
         found = find(request.method, request.path)
+        pattern = request.path if request.path in self._mounted else _pattern(found)
         try:
-            result = await self._entered(request, found, request_id, timing, receive)
+            result = await self._entered(request, found, request_id, journey, receive)
         except Exception as error:  # the border of a request: a bug in a room is this request's problem alone
             bug = failure(error)
-            tell(Surprised(f"{_pattern(found)}, request {request_id}, {bug.where}", bug.error))
+            tell(Surprised(f"{pattern}, request {request_id}, {bug.where}", bug.error))
             result = Problem(Code.INTERNAL, "something went wrong here; requestId says where to look")
         answer = render(result, request_id) if isinstance(result, Problem) else result
         if isinstance(answer, Answer):
-            await _send(answer, request_id, timing, out)
+            await _send(answer, request_id, self._beside(request, timing), out)
         word = result.code.word if isinstance(result, Problem) else ""
-        tell(RequestServed(_pattern(found), request.method, answer.status, word, trio.current_time() - began))
+        took = trio.current_time() - began
+        tell(RequestServed(pattern, request.method, answer.status, word, took, journey.trace))
         if isinstance(answer, Streamed):
-            await _send_pieces(answer, request_id, timing, _pattern(found), receive, out)
+            await _send_pieces(answer, request_id, self._beside(request, timing), pattern, receive, out)
+
+    def _journey(self, request: Request) -> Journey:
+        return Journey(Trace.parse(request.first(b"traceparent"), self._outside.entropy, self._sampled), ServerTiming())
+
+    def _beside(self, request: Request, timing: ServerTiming) -> Headers:
+        """What every answer says besides: where its time went, and that it is to be had by TLS alone."""
+        spent = timing.header().decode("ascii")
+        safe = (SAFE,) if self._secure or request.scheme == "https" else ()
+        return (("server-timing", spent), *safe) if spent else safe
 
     async def _entered(
-        self, request: Request, found: Found | tuple[str, ...], request_id: str, timing: ServerTiming, receive: Receive
+        self, request: Request, found: Found | tuple[str, ...], request_id: str, journey: Journey, receive: Receive
     ) -> Result:
         """What is refused before anybody is asked for anything."""
         if not self._open():
             return Problem(Code.HALTED, "all traffic is halted", retry_after=HALTED_SECONDS)
         if isinstance(found, Found):
-            return await self._walk(request, found, request_id, timing, receive)
-        return _nowhere(found)
+            return await self._walk(request, found, request_id, journey, receive)
+        view = self._mounted.get(request.path)
+        return _nowhere(found) if view is None else await _viewed(view, request, receive)
 
     async def _walk(
-        self, request: Request, found: Found, request_id: str, timing: ServerTiming, receive: Receive
+        self, request: Request, found: Found, request_id: str, journey: Journey, receive: Receive
     ) -> Result:
         """The deadline, and the places in line and in the house, for as long as the request needs them."""
         asked = _asked_deadline(request)
@@ -150,7 +184,7 @@ class Door:
         over = trio.current_time() + seconds - min(RESERVE, RESERVE_PART * seconds)
         with ExitStack() as stay, until(over):
             place = self._arrived(request, found, stay)
-            who = await self._gated(request, found, stay, timing)
+            who = await self._gated(request, found, stay, journey.timing)
             if isinstance(who, Problem):
                 return who
             if isinstance(asked, Problem):
@@ -163,12 +197,11 @@ class Door:
             if isinstance(body, Problem):
                 return body
             await trio.lowlevel.checkpoint_if_cancelled()
-            journey = Journey(Trace.parse(request.first(b"traceparent"), self._outside.entropy), timing)
             if isinstance(who, Pass):
                 journey = _on_behalf(who, journey)
             visit = Visit(request, found, journey, who, body, query, round(seconds * 1000), request_id, place)
             return await self._rooms[found.route.room](visit)
-        return Problem(Code.UPSTREAM_TIMEOUT, "there was no answer before the deadline")
+        return _late()
 
     def _arrived(self, request: Request, found: Found, stay: ExitStack) -> Place | None:
         """A mutation's place in line, before anybody is waited for. Until it is verified the token says whose it is."""
@@ -201,20 +234,30 @@ def _demands(found: Found) -> Demands:
     return Demands(tier=True, urgent=route.urgent, keyed=True, attests=attests)
 
 
-async def _send(answer: Answer, request_id: str, timing: ServerTiming, out: Send) -> None:
+async def _viewed(view: View, request: Request, receive: Receive) -> Result:
+    with within(OTHER_SECONDS - RESERVE):
+        return await view(request, receive)
+    return _late()
+
+
+def _late() -> Problem:
+    return Problem(Code.UPSTREAM_TIMEOUT, "there was no answer before the deadline")
+
+
+async def _send(answer: Answer, request_id: str, beside: Headers, out: Send) -> None:
     with within(SEND_SECONDS):
         try:
-            await send(out, answer, request_id, _spent(timing))
+            await send(out, answer, request_id, beside)
         except ClientLeft:
             return
 
 
 async def _send_pieces(
-    answer: Streamed, request_id: str, timing: ServerTiming, pattern: str, receive: Receive, out: Send
+    answer: Streamed, request_id: str, beside: Headers, pattern: str, receive: Receive, out: Send
 ) -> None:
     """As long as it takes: of a stream every write has a bound, and all of it has none."""
     try:
-        await send_pieces(out, receive, answer, request_id, _spent(timing))
+        await send_pieces(out, receive, answer, request_id, beside)
     except Exception as error:  # the border of a request, as above; what has been said is cut where it was
         rest = _beside_leaving(error)
         if rest is not None:
@@ -227,12 +270,6 @@ def _beside_leaving(error: Exception) -> Exception | None:
     if isinstance(error, ExceptionGroup):
         return error.split(ClientLeft)[1]
     return None if isinstance(error, ClientLeft) else error
-
-
-def _spent(timing: ServerTiming) -> Headers:
-    """What every answer says of where its time went."""
-    spent = timing.header().decode("ascii")
-    return (("server-timing", spent),) if spent else ()
 
 
 def _on_behalf(who: Pass, journey: Journey) -> Journey:

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from bff import tracing
+from bff.budgets import NONE, Budgets, amount
+
 T = TypeVar("T")
 LONGEST_URL = 2048
 PUBSUB = "https://pubsub.googleapis.com"
@@ -73,14 +76,23 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
+class Pushed:
+    """Whom Pub/Sub's push is believed at the edge: tokens for `audience`, of `account`, by the keys at `keys_url`."""
+
+    audience: str
+    keys_url: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that `bff serve` can be told. `upstreams` maps a service's name to its base URL.
 
     `pubsub` is the base URL of Pub/Sub, `pubsub_token` the URL of who gives tokens for it, '' where it takes none.
-    `audit_key` is the seed of what checkpoints of the audit trail are signed with, 43 characters of base64url; without
-    one nothing is signed. `streams` is how many may be open at once in one process,
-    `internal_token` what the platform shows that has something to say to desks. `public_fallback` is the origin that
-    desks try next where `public_origin` is not to be had; `probe_halts`: what one tenant sees of another halts traffic.
+    `audit_key` is the seed, 43 characters of base64url, of the key that checkpoints are signed with; without one
+    nothing is. `streams` is how many may be open at once in one process, `internal_token` what the platform shows that
+    has something to say to desks, `push` how Pub/Sub shows at the edge who it is, `public_fallback` the origin that
+    desks try where `public_origin` is not to be had; `probe_halts`: what one tenant sees of another halts traffic.
     """
 
     edge: Bind
@@ -103,6 +115,10 @@ class Settings:
     internal_token: Secret | None = None
     public_fallback: str | None = None
     probe_halts: bool = False
+    counters: str = ""  # where services' own counts of changes are, '' where nobody gives them
+    budgets: Budgets = NONE
+    push: Pushed | None = None
+    traces: tracing.Tracing | None = None
 
 
 def settings(env: Mapping[str, str], services: tuple[str, ...]) -> Settings:
@@ -132,10 +148,17 @@ def settings(env: Mapping[str, str], services: tuple[str, ...]) -> Settings:
             codes=_read(env, "BFF_RATE_CODES", "5", _rate),
         ),
         internal_token=_secret(env, "BFF_INTERNAL_TOKEN"),
+        push=_pushed(env),
+        traces=_traces(env),
         streams=_read(env, "BFF_STREAMS", str(STREAMS), _count),
+        budgets=Budgets(
+            instances=_read(env, "BFF_BUDGET_INSTANCES", "0", amount),
+            egress=_read(env, "BFF_BUDGET_EGRESS", "0", amount),
+        ),
         pubsub=_read(env, variable("pubsub"), PUBSUB, _origin),
         pubsub_project=_read(env, "BFF_PUBSUB_PROJECT", "melmastoon", _project),
         pubsub_token=_read(env, "BFF_PUBSUB_TOKEN_URL", "", _address),
+        counters=_read(env, "BFF_COUNTERS_URL", "", _address),
         audit_key=audit_key(env),
     )
 
@@ -202,6 +225,38 @@ def _address(text: str) -> str:
     return text
 
 
+def _pushed(env: Mapping[str, str]) -> Pushed | None:
+    names = ("BFF_PUSH_AUDIENCE", "BFF_PUSH_KEYS_URL", "BFF_PUSH_ACCOUNT")
+    there = [name for name in names if env.get(name)]
+    if not there:
+        return None
+    if len(there) < len(names):
+        raise BadSetting(f"{', '.join(names[:2])} and {names[2]} go together: set all three, or none")
+    audience, keys_url, account = names
+    return Pushed(_read(env, audience, "", _name), _read(env, keys_url, "", _keys), _read(env, account, "", _account))
+
+
+def _keys(text: str) -> str:
+    """Whoever can change what comes from there can sign for anybody: in clear from this machine alone."""
+    parts = urlsplit(_address(text))
+    where = Bind(parts.hostname or "", parts.port or 0)  # a port that is none raises ValueError
+    if parts.scheme != "https" and not where.loopback:
+        raise ValueError("it should be https://HOST[:PORT]/PATH")
+    return text
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{1,256}", text):
+        raise ValueError("it should be the audience of the subscription's tokens, as it is there")
+    return text
+
+
+def _account(text: str) -> str:
+    if not re.fullmatch(r"[!-?A-~]+@[!-?A-~]+", text):
+        raise ValueError("it should be the address of the service account that pushes")
+    return text
+
+
 def audit_key(env: Mapping[str, str]) -> Secret | None:
     """The seed of the Ed25519 key in BFF_AUDIT_KEY, or in the file there; None where it is not set.
 
@@ -210,17 +265,17 @@ def audit_key(env: Mapping[str, str]) -> Secret | None:
     text = env.get(AUDIT_KEY)
     if not text:
         return None
-    seed = SEED.fullmatch(text) or SEED.fullmatch(_kept_in(Path(text)))
+    seed = SEED.fullmatch(text) or SEED.fullmatch(kept_in(Path(text), LONGEST_SEED))
     if seed is None:
         raise BadSetting(f"{AUDIT_KEY} should be 32 bytes in base64url, or the path of a file that holds them")
     return Secret(seed[1])
 
 
-def _kept_in(path: Path) -> str:
+def kept_in(path: Path, longest: int) -> str:
     """All there is in a short file, but for the end of its line; '' where there is none."""
     try:
         with path.open("rb") as file:
-            return file.read(LONGEST_SEED).decode("ascii").removesuffix("\n")
+            return file.read(longest).decode("ascii").removesuffix("\n")
     except (OSError, ValueError):
         return ""
 
@@ -243,8 +298,14 @@ def _rate(text: str) -> float:
 
 
 def _secret(env: Mapping[str, str], name: str) -> Secret | None:
-    value = env.get(name)
-    return Secret(value) if value else None
+    return Secret(env[name]) if env.get(name) else None
+
+
+def _traces(env: Mapping[str, str]) -> tracing.Tracing | None:
+    try:
+        return tracing.tracing(env)
+    except ValueError as error:
+        raise BadSetting(str(error)) from None
 
 
 def _yes(text: str) -> bool:

@@ -21,6 +21,7 @@ from bff.events.event import Event
 from bff.events.intake import PATH as EVENTS_PATH
 from bff.events.intake import Intake
 from bff.events.poll import Polls
+from bff.events.push import PushDoor
 from bff.events.registry import Registry
 from bff.events.streams import Streams
 from bff.gate.ladder import Gate, make_gate
@@ -33,13 +34,17 @@ from bff.jobs.probe_tenants import TenantProbe
 from bff.jobs.probing import Probe
 from bff.jobs.relay import Relay
 from bff.jobs.roster import Service, begin
+from bff.jobs.send_spans import SpanSender, sender
 from bff.jobs.settle_claims import SettleClaims
 from bff.jobs.settle_mirrors import SettleMirrors
 from bff.jobs.sinks import ToDesks, ToPubSub
 from bff.jobs.tidy import Tidy
+from bff.jobs.watch_budgets import BudgetWatch
+from bff.jobs.watch_effects import EffectsWatch
 from bff.jobs.watch_locks import LockWatch
 from bff.jobs.watch_memory import MemoryWatch
 from bff.jobs.watch_outbox import OutboxWatch
+from bff.jobs.watch_redis import RedisWatch
 from bff.meters import Meters
 from bff.ops.dead_letters import PATH as DEAD_LETTERS_PATH
 from bff.ops.dead_letters import Morgue
@@ -58,8 +63,10 @@ from bff.rooms import Inside, rooms
 from bff.stores.bus import Ended, Superseded
 from bff.stores.switches import Switches
 from bff.upstreams.client import Upstreams
+from bff.upstreams.counters import Counters
 from bff.upstreams.pubsub import SERVICE as PUBSUB
 from bff.upstreams.pubsub import MetadataToken, Publisher
+from bff.upstreams.push_keys import push_keys
 from bff.upstreams.services import SERVICES
 from bff.wire.exchange import DEFAULT_PORTS, Origin
 from bff.wire.pool import Pool, PoolLimits
@@ -73,6 +80,7 @@ from nurseries import BreakerRule, Owner, task_tree
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from bff.app import View
     from bff.config import Settings
     from bff.model import Down, SessionId, TenantId
     from bff.outside import Outside
@@ -128,6 +136,7 @@ class House:
     telemetry: Telemetry
     events: Events
     jobs: Mapping[str, Service]
+    spans: SpanSender | None
 
     def keep_going(self, owner: Owner, outside: Outside) -> None:
         """Begin the services that a house needs, under `owner`."""
@@ -135,12 +144,15 @@ class House:
         owner.supervise("pool", self.pool.serve, jitter=jitter)
         owner.supervise("readiness", self.readiness.serve, jitter=jitter)
         owner.supervise("recount", self.gate.recount.serve, jitter=jitter)
+        owner.supervise("marks", self.gate.marks.serve, jitter=jitter)
         owner.supervise("switches", self.switches.serve, jitter=jitter)
         owner.supervise("telemetry", self.telemetry.serve, jitter=jitter)
         owner.supervise("bus", self.events.bus.serve, jitter=jitter)
         owner.supervise("registry", self.events.registry.serve, jitter=jitter)
         owner.supervise("backstop", self.events.backstop.serve, jitter=jitter)
         begin(owner, self.jobs, jitter=jitter)
+        if self.spans is not None:
+            owner.supervise("spans", self.spans.serve, jitter=jitter)
         owner.start(self.gate.warm, name="first keys")
 
     def drain(self) -> None:
@@ -159,11 +171,11 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
     switches = Switches(stores.ledger, outside.now)
     events = _events(told, outside, stores.bus, gate, sessions, lambda: switches.number("sse-timeout"))
     to_desks = {DESKS: ToDesks(events.bus, outside.now)}
-    relay = Relay(stores.ledger, ToPubSub(_publisher(told, pool)), to_desks, jitter=partial(fraction, outside.entropy))
+    publisher = _publisher(told, pool)
+    relay = Relay(stores.ledger, ToPubSub(publisher), to_desks, jitter=partial(fraction, outside.entropy))
     outbox = OutboxWatch(stores.ledger, lambda: relay.failing)
     probes = _probes(told, outside, stores, gate, switches)
-    readiness = Readiness(outside, _pings(stores, events, outbox), SERVICES)
-    readiness.watch(upstreams.breakers)
+    readiness = _readiness(outside, stores, events, outbox, upstreams, gate)
     readiness.obey(switches)
     meters = Meters()
     ops = Ops(
@@ -200,22 +212,32 @@ def compose(told: Settings, outside: Outside, stores: Stores, owner: Owner) -> H
         "lock-audit": LockWatch(stores.ledger, switches, outside.now, signs).serve,
         **{name: probe.serve for name, probe in probes.items()},
         **_settlers(stores.ledger, Settling(mutations, upstreams, outside), upstreams, outside),
-        "watch-memory": MemoryWatch(outside.memory).serve,
+        **_watchers(told, outside, stores, events.streams, publisher),
+        "watch-effects": EffectsWatch(_counters(told, pool), stores.ledger, switches).serve,
     }
     events.bus.ears.append(partial(_heed, gate))
-    app = make_app(outside, gate, rooms(inside), open_to_all=lambda: not switches.off("traffic"))
-    return House(app, ops.serve, gate, upstreams, pool, readiness, meters, switches, telemetry, events, jobs)
+    mounted = _mounted(told, outside, pool, events.intake, owner)
+    app = make_app(outside, gate, rooms(inside), told, open_to_all=lambda: not switches.off("traffic"), mounted=mounted)
+    spans = sender(told.traces, pool, outside)
+    return House(app, ops.serve, gate, upstreams, pool, readiness, meters, switches, telemetry, events, jobs, spans)
 
 
-def _pings(stores: Stores, events: Events, outbox: OutboxWatch) -> dict[str, Ping]:
-    """What readiness asks each second."""
-    return {
+def _readiness(
+    outside: Outside, stores: Stores, events: Events, outbox: OutboxWatch, upstreams: Upstreams, gate: Gate
+) -> Readiness:
+    """Who is asked each second, and what else it looks at."""
+    pings: dict[str, Ping] = {
         "postgres": stores.ledger.ping,
         "redis-session": stores.tier.ping,
         "redis-cache": stores.cache.ping,
         "bus": events.bus.ping,
         "outbox": outbox.ping,
     }
+    readiness = Readiness(outside, pings, SERVICES)
+    readiness.watch(upstreams.breakers)
+    readiness.doubt({"iam": lambda: "" if gate.keys.known else "its keys were not read yet"})
+    readiness.count({"requests": gate.admission.places, "listeners": gate.admission.streams})
+    return readiness
 
 
 def _probes(told: Settings, outside: Outside, stores: Stores, gate: Gate, switches: Switches) -> dict[str, Probe]:
@@ -227,6 +249,25 @@ def _probes(told: Settings, outside: Outside, stores: Stores, gate: Gate, switch
         "probe-edge": EdgeProbe(names, ledger, outside),
         "probe-replays": ReplayProbe(gate, ledger, switches, outside),
         "probe-tenants": TenantProbe(cache, tier, bus, ledger, switches, outside, halts=told.probe_halts),
+    }
+
+
+def _watchers(
+    told: Settings, outside: Outside, stores: Stores, streams: Streams, publisher: Publisher
+) -> dict[str, Service]:
+    """Jobs that look at what this server costs."""
+    budgets = BudgetWatch(
+        stores.tier,
+        stores.ledger,
+        told.budgets,
+        outside,
+        streams=lambda: (len(streams), told.streams),
+        sent=lambda: publisher.sent,
+    )
+    return {
+        "watch-budgets": budgets.serve,
+        "watch-memory": MemoryWatch(outside.memory).serve,
+        "watch-redis": RedisWatch(stores.tier, stores.cache, stores.ledger).serve,
     }
 
 
@@ -259,6 +300,14 @@ def _events(
     )
 
 
+def _mounted(told: Settings, outside: Outside, pool: Pool, intake: Intake, owner: Owner) -> dict[str, View]:
+    """What the edge has beside the routes of desks: Pub/Sub's push, where it is told whom to believe."""
+    if told.push is None:
+        return {}
+    keys = push_keys(pool, told.push.keys_url, owner, outside)
+    return {EVENTS_PATH: PushDoor(told.push, keys, intake, outside).answer}
+
+
 async def _end(here: Backstop, reader: EventBus, tenant: TenantId, session: SessionId) -> Down | None:
     """Somebody has signed out: his stream ends at once where it is here, and by the word where it is elsewhere."""
     here.end_session(tenant, session)
@@ -274,6 +323,10 @@ def _heed(gate: Gate, tenant: TenantId, said: Event | Superseded | Ended) -> Non
         gate.ended.add(tenant, said.session)
     elif isinstance(said, Event) and said.said is not None and said.said.type == "tenant-status":
         gate.tenants.told(tenant, "suspended" if said.said.suspends else "active")
+
+
+def _counters(told: Settings, pool: Pool) -> Counters | None:
+    return Counters(pool, told.counters) if told.counters else None
 
 
 def _publisher(told: Settings, pool: Pool) -> Publisher:

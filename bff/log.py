@@ -35,6 +35,7 @@ LOUD: Final[Mapping[str, str]] = {
     "BreakerClosed": "info",
     "SchemaDrifted": "warning",
     "StoreChanged": "warning",
+    "StoreTakenOver": "warning",
     "ReplayBlocked": "warning",
     "WindowFull": "error",
     "ReplayPassed": "error",
@@ -42,7 +43,11 @@ LOUD: Final[Mapping[str, str]] = {
     "SwitchTurned": "warning",
     "StreamsCapped": "warning",
     "MemoryGrows": "warning",
+    "JtiModeTurned": "warning",
+    "BudgetExceeded": "warning",
+    "CertificateLooked": "warning",
     "Tripped": "error",
+    "DuplicatesFound": "error",
     "WorkerEnded": "error",
     "WorkerReplaced": "warning",
 }
@@ -93,7 +98,10 @@ def lines(log: Any) -> Callable[[object], None]:
 
 
 def _fields(fact: Any) -> dict[str, Any]:
-    return {field.name: getattr(fact, field.name) for field in dataclasses.fields(fact)}
+    """What the fact says; of its span the trace, by which it is found elsewhere."""
+    said = {field.name: getattr(fact, field.name) for field in dataclasses.fields(fact)}
+    span = said.pop("span", None)
+    return said if span is None else {**said, "trace": span.trace_id}
 
 
 def _words(name: str) -> str:

@@ -34,6 +34,19 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """What a request or a call is called on the wire: `trace_id` 32 and `span_id` 16 lower-case hex digits, not all 0.
+
+    `sampled` is whether anybody keeps it, `parent` the span that it is part of, '' of the first.
+    """
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a room hands back when it has an answer: `body` is complete, its length is the content length."""
 

@@ -23,13 +23,15 @@ from bff.config import BadSetting, Bind, variable
 from bff.facts.events import StreamsCapped
 from bff.house import House, Stores, compose
 from bff.log import lines
+from bff.outside import fraction
 from bff.stores.border import open_border
 from bff.stores.postgres import open_ledger
 from bff.stores.redis_bus import open_bus
 from bff.stores.redis_cache import open_cache
 from bff.stores.redis_tier import open_tier
 from bff.upstreams.services import LOCATED
-from bff.wire.edge import serve_edge, server_context
+from bff.wire.certificate import Certificate
+from bff.wire.edge import serve_edge
 from bff.wire.files import allow_many_files, room_for
 from bff.wire.limits import EdgeConfig, Limits
 from bff.wire.pool import Pool
@@ -128,7 +130,9 @@ async def _listen(
     shared: Sequence[trio.SocketListener],
     limits: Limits,
 ) -> None:
-    edge = EdgeConfig(outside, limits=limits, tls=_tls(told), grace=GRACE_SECONDS)
+    certificate = _certificate(told)
+    tls = None if certificate is None else certificate.context
+    edge = EdgeConfig(outside, limits=limits, tls=tls, grace=GRACE_SECONDS)
     ops = EdgeConfig(outside, limits=OPS_LIMITS, grace=OPS_GRACE_SECONDS)
     edge_sockets = list(shared) or await bound(told.edge, "BFF_EDGE_BIND")
     ops_sockets = await bound(told.ops, "BFF_OPS_BIND")
@@ -137,6 +141,8 @@ async def _listen(
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve_edge, house.ops, ops, listeners=ops_sockets, shutdown=over))
         house.keep_going(owner, outside)
+        if certificate is not None:
+            owner.supervise("certificate", certificate.serve, jitter=partial(fraction, outside.entropy))
         nursery.start_soon(_hear, signals, hearing, house, draining, serving)
         with serving:
             async with trio.open_nursery() as connections:
@@ -185,11 +191,11 @@ def url_of(sockets: Sequence[trio.SocketListener], tls: bool) -> str:
     return f"http{'s' if tls else ''}://{Bind(host, port)}"
 
 
-def _tls(told: Settings) -> Any:
+def _certificate(told: Settings) -> Certificate | None:
     if told.tls is None:
         return None
     try:
-        return server_context(*told.tls)
+        return Certificate(*told.tls)
     except ValueError as error:
         raise BadSetting(str(error)) from None
 

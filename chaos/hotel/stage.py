@@ -210,8 +210,8 @@ class VirtualStage:
         return reaching(self._world.network.connect, await self.origin(server))
 
     async def counted(self, metric: str) -> float:
-        shown, _ = self._world.meters.shown()
-        return sum_of(shown.decode(), metric)
+        one = self._world.meters.registry.restricted_registry([metric])
+        return sum(said.value for family in one.collect() for said in family.samples if said.name == metric)
 
     async def counters(self) -> Counters:
         await trio.lowlevel.checkpoint()

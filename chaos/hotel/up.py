@@ -229,7 +229,8 @@ def _server_env(
         "BFF_OPS_BIND": f"{LOOPBACK}:{ops}",
         "BFF_INTERNAL_TOKEN": env.get("BFF_INTERNAL_TOKEN") or real(connect).entropy(24).hex(),
     }
-    return {**services, **env, **started}
+    counters = {"BFF_COUNTERS_URL": f"{line.control}/_estate/counters"}
+    return {**services, **counters, **env, **started}
 
 
 async def _migrated(url: str, given: Given) -> None:

@@ -19,17 +19,20 @@ way end, ends every server in good order, and raises `AssertionError` for what i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import httpx
 import trio
 
-from bff.config import Bind, Rates, Secret, Settings
+from bff.config import Bind, Pushed, Rates, Secret, Settings
 from bff.facts import AppFailed, Surprised
 from bff.house import Stores
+from bff.memory import Memory
 from bff.meters import Meters
 from bff.outside import Outside
 from bff.upstreams.services import SERVICES
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
     from bff.outside import Connect
+    from bff.tracing import Tracing
     from chaos.hotel.estate import hotel as day
     from chaos.hotel.estate.control import Authority
     from chaos.hotel.stores.faulty import Faulty
@@ -67,6 +71,7 @@ BUGS: Final = (AppFailed, Surprised, OwnedTaskFailed)  # what only a mistake of 
 TOKEN_SECONDS: Final = 900
 INTERNAL_TOKEN: Final = "internal"  # noqa: S105 -- of a world without walls
 NO_RATES: Final = Rates(requests=0.0, address=0.0, streams=0.0, passwords=0.0, codes=0.0)
+NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 SETTLE_SECONDS: Final = 5.0  # the longest that anything of a request may go on once it is answered
 LOOK_SECONDS: Final = 0.01  # between two looks whether it does
 
@@ -93,9 +98,13 @@ class World:
     """Everything there is. Made by `open_world`.
 
     `facts` is all that was told in it, in order; `now()` the time of day in POSIX seconds, the same for everybody.
+    `held` is how many bytes each server finds that it holds; 0 where nobody counts. `push` is whose push a server that
+    is started from now on takes at its edge, `traces` where it posts spans; nobody's and nowhere where it is None.
     """
 
-    def __init__(self, seed: int, now: Now, network: Network, nursery: trio.Nursery, rates: Rates) -> None:
+    def __init__(
+        self, seed: int, now: Now, network: Network, nursery: trio.Nursery, rates: Rates, known_as: Mapping[str, str]
+    ) -> None:
         self.seed = seed
         self.internal_token = INTERNAL_TOKEN
         self.now = now
@@ -104,14 +113,22 @@ class World:
         self.stores = SimStores()
         self.hotel = build_hotel()
         self.facts: list[object] = []
-        self.meters = Meters()
         self.servers: dict[str, Instance] = {}
         self.lines: dict[str, BusLine] = {}  # each server's own to the bus
         self.desks: list[Desk] = []
+        self.held = 0
+        self.push: Pushed | None = None
+        self.traces: Tracing | None = None
+        self.counters = ""  # where the estate counts what it changed; nowhere before `count_changes`
         self._nursery = nursery
-        self._told = _settings(self.estate, rates)
+        self._told = _settings(self.estate, rates, known_as)
         self._clients: list[httpx.AsyncClient] = []
         self._lives: dict[str, int] = {}
+
+    @cached_property
+    def meters(self) -> Meters:
+        """Of all servers together. They hear nothing unless somebody lets them, and are dear to make."""
+        return Meters()
 
     # -- who is there -------------------------------------------------------------------------------------------
 
@@ -122,14 +139,21 @@ class World:
         """
         life = self._lives[name] = self._lives.get(name, 0) + 1
         chance = entropy(self.seed, "server", name, life)
-        outside = Outside(self.now, chance, connect or self.network.host(name).connect)
+        memory = Memory(lambda: self.held)
+        outside = Outside(self.now, chance, connect or self.network.host(name).connect, memory)
         session = self.stores.ledger.session()
         line = self.lines[name] = BusLine(self.stores.tier.bus)
         stores = Stores(self.stores.tier, self.stores.cache, session, line)
-        run = partial(run_instance, name, self._told, outside, stores, self.network, ended=session.close)
+        told = replace(self._told, push=self.push, traces=self.traces, counters=self.counters)
+        run = partial(run_instance, name, told, outside, stores, self.network, ended=session.close)
         server: Instance = await self._nursery.start(run)
         self.servers[name] = server
         return server
+
+    def count_changes(self) -> None:
+        """Servers that are started from now on know where the estate counts what it changed."""
+        door = Door(self.estate.control(), self.network.listen, self._nursery, host="counters.estate", port=PORT)
+        self.counters = f"{door.url}/_estate/counters"
 
     async def desk(
         self, who: day.Operator | None = None, *, server: str = "bff", device: str | None = None, sign_in: bool = True
@@ -231,17 +255,19 @@ async def open_world(
     answers_take: tuple[float, float] = (0.0, 0.0),
     desk_latency: float = 0.0,
     rates: Rates = NO_RATES,
+    known_as: Mapping[str, str] = NO_NAMES,
 ) -> AsyncIterator[World]:
     """A world on the clock of this Trio run.
 
     `answers_take` is how long answers of the estate are under way, from least to most seconds; `desk_latency` is
     seconds one way between a desk and a server. Rates are off where a world does not say otherwise.
+    `known_as` are the origins that desks know, `public` and `fallback`, which servers then look at from outside.
     """
     raised: Exception | None = None
     async with trio.open_nursery() as nursery:
         with ExitStack() as faults:
             network = Network(latency=desk_latency, seed=seed)
-            world = World(seed, _clock(), network, nursery, rates)
+            world = World(seed, _clock(), network, nursery, rates, known_as)
             faults.enter_context(listening(world.facts.append))
             least, most = answers_take
             for door in world.estate.doors.values():
@@ -273,7 +299,7 @@ def _estate(world: World, nursery: trio.Nursery) -> tuple[Estate, Authority]:
     return Estate(doors, authority), authority
 
 
-def _settings(estate: Estate, rates: Rates) -> Settings:
+def _settings(estate: Estate, rates: Rates, known_as: Mapping[str, str]) -> Settings:
     """What a server is told: where the estate is. The stores' addresses are for adapters that are not there."""
     return Settings(
         edge=Bind("0.0.0.0", PORT),
@@ -284,7 +310,8 @@ def _settings(estate: Estate, rates: Rates) -> Settings:
         redis_cache=Secret("redis://cache"),
         upstreams={name: estate.doors[name].url for name in SERVICES},
         tls=None,
-        public_origin=None,
+        public_origin=known_as.get("public"),
+        public_fallback=known_as.get("fallback"),
         trusted_proxies=(),
         token_issuer=ISSUER,
         rates=rates,

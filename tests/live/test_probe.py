@@ -3,15 +3,19 @@
 import json
 
 
-def test_a_running_server_looks_at_itself_when_it_is_asked_to_f28_f29_f30(hotel):
-    looks = {"replays": ["proof", "attestation"], "tenants": ["cache", "sessions", "tenants", "keys", "events"]}
+def test_a_running_server_looks_at_itself_when_it_is_asked_to_f28_f29_f30_f32(hotel):
+    looks = {"replays": ["proof", "attestation", "key"], "tenants": ["cache", "sessions", "tenants", "keys", "events"]}
     for name, whats in looks.items():
         code, said, _ = hotel.run("probe", name, "--json")
         assert (code, [one["what"] for one in json.loads(said) if one["good"]]) == (0, whats), said
     code, said, _ = hotel.run("probe", "replays")
     assert (code, said.splitlines()) == (
         0,
-        ["● replays: proof: a used proof is refused", "● replays: attestation: a spent second factor is refused"],
+        [
+            "● replays: proof: a used proof is refused",
+            "● replays: attestation: a spent second factor is refused",
+            "● replays: key: a key that was answered is answered again",
+        ],
     )
 
 

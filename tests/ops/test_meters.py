@@ -1,8 +1,11 @@
 import re
 
+import pytest
+
 from bff import facts
-from bff.facts import cost, events, probes
+from bff.facts import cost, events, probes, spans
 from bff.meters import HEARD, Meters
+from bff.model import Span
 from nurseries import BreakerClosed, BreakerOpened, DetachedCutOff, OwnedTaskFailed
 
 
@@ -47,6 +50,20 @@ def test_calls_are_counted_and_timed_by_operation_and_outcome():
     series = 'bff_upstream_calls_total{operation="rateSnapshot",outcome="UPSTREAM_TIMEOUT",service="pricing"}'
     assert value(meters, series) == 1
     assert value(meters, 'bff_upstream_seconds_sum{operation="rateSnapshot",service="pricing"}') == 0.7
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_a_bucket_names_a_trace_that_was_in_it_where_somebody_keeps_that_trace(sampled):
+    meters, span = Meters(), Span("0a" * 16, "0b" * 8, sampled)
+    meters.hear(facts.RequestServed("/v1/dashboard", "GET", 200, "", 0.7, span))
+    meters.hear(facts.UpstreamCalled("pricing", "rateSnapshot", "ok", 0.7, span))
+    for series in (
+        'bff_request_seconds_bucket{le="0.8",route="/v1/dashboard"} 1.0',
+        'bff_upstream_seconds_bucket{le="0.8",operation="rateSnapshot",service="pricing"} 1.0',
+    ):
+        named = f'{series} # {{span_id="{"0b" * 8}",trace_id="{"0a" * 16}"}} 0.7 '
+        assert (named in shown(meters)) is sampled
+        assert f"\n{series}" in shown(meters)
 
 
 def test_a_breaker_shows_whether_it_is_open_now():
@@ -120,7 +137,7 @@ def test_every_fact_of_the_house_is_counted_or_named_here_as_one_that_is_not():
     counted = {kind.__name__ for kind in HEARD}
     told = {
         name
-        for told in (facts, events, cost, probes)
+        for told in (facts, events, cost, probes, spans)
         for name, kind in vars(told).items()
         if isinstance(kind, type) and kind.__module__ == told.__name__
     }

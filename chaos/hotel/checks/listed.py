@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from bff.events.intake import PATH as EVENTS_PATH
+from bff.events.push import SAYS
 from bff.facts import RequestServed
 from bff.problem import Code
 from bff.refusals import REFUSED, by_status
@@ -33,6 +35,8 @@ def all_listed(facts: Iterable[object]) -> None:
 @cache
 def _listed(path: str, method: str) -> frozenset[tuple[int, str]]:
     """Each status and code that a route may answer with; no code is a success, or a refusal that is replayed."""
+    if path == EVENTS_PATH:  # which is none of a desk's
+        return frozenset({(204, ""), *((code.status, code.word) for code in SAYS)})
     row = next((row for row in ROUTES if row.path == path and method in {row.method, "HEAD"}), None)
     if row is None:
         return NOWHERE

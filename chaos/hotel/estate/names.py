@@ -8,10 +8,13 @@ room more changes nobody's name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
+
+REMEMBERED: Final = 4096  # choices: those of a morning, which every hotel of a process makes again
 
 # Country codes as the bookings have them; their first names; their surnames. `*` is every other country.
 TABLE = """\
@@ -57,6 +60,7 @@ def _pools() -> dict[str, tuple[list[str], list[str]]]:
 POOLS = _pools()
 
 
+@lru_cache(REMEMBERED, typed=True)
 def draw(seed: int, *about: object) -> int:
     """A whole number below 2**64 that belongs to `seed` and to what the choice is about."""
     said = ":".join(map(str, (seed, *about))).encode()

@@ -156,6 +156,7 @@ class Service:
         self.counts = {operation.name: Count() for operation in self.operations}
         self.largest = max((operation.largest for operation in self.operations), default=LARGEST_BODY)
         self.toxics: list[Toxic] = []
+        self.forgetful = False  # does again what it has done, though it knows the key (F-32)
         self.seed = seed
         self._tenants = tuple(tenants)
         self._random = random.Random(f"{seed}:{name}")
@@ -248,8 +249,8 @@ class Service:
         if call.key is None or operation.method == "GET":
             return self._done(operation, call)
         place = (call.tenant, call.operator, operation.name, call.key)
-        if place not in self._answers:
-            count.keys += 1
+        if place not in self._answers or self.forgetful:
+            count.keys += place not in self._answers
             self._answers[place] = self._done(operation, call)
             if len(self._answers) > KEYS_KEPT:
                 del self._answers[next(iter(self._answers))]

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 EVENTS: Final = "/v1/events"
 SIGN_IN: Final = "/v1/session"
 PATIENCE: Final = 20.0  # seconds for an answer to begin
-AT_ONCE: Final = 48  # that sign in, or are opened: a server lets in 64 streams at once
+AT_ONCE: Final = 48  # that sign in, or are opened: fewer than stand in line at a server
 PROOF_SECONDS: Final = 45.0  # that a proof signed in advance is good for: the gate gives it sixty
 FILES_BESIDE: Final = 256  # open files of a process beside its streams
 PER_ADDRESS: Final = 8_000  # connections from one address of loopback: it has 28,000 ports, of which some rest
