@@ -133,6 +133,7 @@ def test_a_store_that_is_broken_leaves_reads_whole_and_clear_starts_it_again(hot
     assert hotel.run("chaos", "inject", store, fault) == (0, f"{store}: {fault}\n", "")
     seen = hotel.dashboard()
     assert len(seen["widgets"]) == WIDGETS
+    assert {name: widget["reason"] for name, widget in seen["widgets"].items() if widget["status"] != "ok"} == {}
     assert seen["partial"] is False
     assert hotel.run("chaos", "clear") == (0, "nothing is wrong\n", "")
     assert hotel.run("chaos", "inject", store, "start") == (0, "nothing is wrong\n", "")
