@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 import trio
@@ -34,7 +34,7 @@ from bff.events.event import Event
 from bff.events.farewell import moments
 from bff.events.journal import Alive, Full, Reset, Stalled
 from bff.facts.events import ForceLogoutDelivered
-from bff.model import Down
+from bff.model import Down, Pieces
 from bff.outside import fraction
 from bff.stores.bus import Gone
 from bff.wire.asgi import ClientLeft
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from bff.events.bus import EventBus
     from bff.events.journal import Item, Journal, Listener
-    from bff.model import Claims, Pieces
+    from bff.model import Claims
     from bff.outside import Outside
     from bff.stores.bus import Held, Position
 
@@ -70,6 +70,14 @@ class End(Enum):
     DRAINED = "drained"
     SLOW = "slow"
     BROKEN = "broken"
+
+
+class Listened(Pieces, Protocol):
+    """The peer of a stream."""
+
+    async def turn(self) -> None:
+        """Wait until this stream may end: many are told to at once, and all should hear it before the first is gone."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +128,22 @@ class Stream:
         """Whether it ended in the middle of a write, or with nobody there."""
         return self._writing or self.why is End.LEFT
 
-    def end(self, why: End, *, back: int = 0) -> None:
-        """End it, for the first reason that there is. `back` is in milliseconds, for `DRAINED`."""
+    def end(self, why: End, *, back: int = 0, now: bool = True) -> None:
+        """End it, for the first reason that there is. `back` is in milliseconds, for `DRAINED`.
+
+        Where not `now` it says nothing more, and ends by itself when it is its turn.
+        """
         if self.why is not None:
             return
         self.why, self._back = why, back
+        if not now:
+            return
         if not self._writing or why in {End.LEFT, End.SLOW}:
             self._scope.cancel(reason=f"stream: {why.value}")
         else:
             self._scope.deadline = min(self._scope.deadline, trio.current_time() + LAST_SECONDS)
 
-    async def run(self, start: Start, pieces: Pieces) -> None:
+    async def run(self, start: Start, pieces: Listened) -> None:
         """From hello to where it ends; the last word is `farewell`'s."""
         try:
             async with trio.open_nursery() as nursery:
@@ -143,7 +156,7 @@ class Stream:
             if self.why is None and self._scope.cancelled_caught:
                 self.why = End.EXPIRED
 
-    async def farewell(self, pieces: Pieces) -> None:
+    async def farewell(self, pieces: Listened) -> None:
         """The last word, where one can be said."""
         word = self._last_word()
         if word and not self._writing:
@@ -164,11 +177,11 @@ class Stream:
             case _:
                 return b""
 
-    async def _watch(self, pieces: Pieces) -> None:
+    async def _watch(self, pieces: Listened) -> None:
         await pieces.departed()
         self.end(End.LEFT)
 
-    async def _tell(self, start: Start, pieces: Pieces) -> None:
+    async def _tell(self, start: Start, pieces: Listened) -> None:
         try:
             listener = await self._catch_up(start, pieces)
             if listener is None:
@@ -181,7 +194,7 @@ class Stream:
         except ClientLeft:
             self.end(End.LEFT)
 
-    async def _catch_up(self, start: Start, pieces: Pieces) -> Listener | None:
+    async def _catch_up(self, start: Start, pieces: Listened) -> Listener | None:
         """Hello, and what was missed; then a place at the journal, or None where the stream ends before."""
         self._at = self._told = start.at
         hello = {"heartbeatMs": round(HEARTBEAT * 1000), "resumed": start.resumed}
@@ -220,7 +233,7 @@ class Stream:
         self.end(End.BROKEN)  # the desk comes again with its last id
         return None
 
-    async def _live(self, listener: Listener, pieces: Pieces) -> None:
+    async def _live(self, listener: Listener, pieces: Listened) -> None:
         beat = trio.current_time() + HEARTBEAT
         while self.why is None:
             retires = self.began + self._part * self._lifetime()
@@ -235,7 +248,7 @@ class Stream:
                 beat += HEARTBEAT
                 await self._beat(listener, pieces)
 
-    async def _beat(self, listener: Listener, pieces: Pieces) -> None:
+    async def _beat(self, listener: Listener, pieces: Listened) -> None:
         """A comment while the bus is alive; and where the desk is, when all that went by was for others.
 
         An id without an event moves a desk's last id and nothing else (WHATWG, 9.2.6). Without it a desk in a quiet
@@ -250,7 +263,7 @@ class Stream:
                 place, self._told = b"id: %b\n" % written(self._at).encode(), self._at
         await self._write(pieces, place + BEAT)
 
-    async def _say(self, items: Sequence[Item], pieces: Pieces) -> None:
+    async def _say(self, items: Sequence[Item], pieces: Listened) -> None:
         """Write them in one piece, up to and with the one that ends the stream.
 
         A stream that has been told to end says nothing of them: where it is does not move without their being said, or
@@ -269,6 +282,7 @@ class Stream:
             await self._write(pieces, words)
         if why is not None:
             self._hear_the_end(why, items[len(said) - 1])
+            await pieces.turn()
 
     def _ends(self, item: Item) -> End | None:
         """Which end it is, if it is one. What was missed has others' events in it, which end nothing here."""
@@ -305,7 +319,7 @@ class Stream:
     def _hear_the_end(self, why: End, item: Item) -> None:
         if why is End.LOGGED_OUT and isinstance(item, Event):
             tell(ForceLogoutDelivered(max(0.0, self._outside.now() - item.at)))
-        self.end(why)
+        self.end(why, now=False)
 
     async def _write(self, pieces: Pieces, words: bytes) -> None:
         """All of it, or nothing where the stream was told to end in the moment in which there was something to say."""

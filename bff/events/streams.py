@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 MEDIA: Final = "text/event-stream"
 OUTRUN: Final = 0  # the token of a stream that was opened earlier than another and took longer
-LEAVING: Final = 8  # streams that end at once because their desks have left
+LEAVING: Final = 8  # streams that end at once because their desks have left, or were told to go
 GIVEN_BACK: Final = (0.1, 0.2, 0.4, 0.8)  # seconds between two looks whether a log has back what its server lost
 
 
@@ -189,24 +189,29 @@ class Streams:
 
 
 class _Orderly:
-    """The `pieces` of a desk that is not said to have left before it is its turn."""
+    """The `pieces` of a desk that is not said to have left before it is its turn (`stream.Listened`)."""
 
-    __slots__ = ("_pieces", "_turn", "_turns", "write")
+    __slots__ = ("_pieces", "_taken", "_turns", "write")
 
     def __init__(self, pieces: Pieces, turns: trio.Semaphore) -> None:
         self.write = pieces.write
         self._pieces = pieces
         self._turns = turns
-        self._turn = False
+        self._taken = 0
 
     async def departed(self) -> None:
         await self._pieces.departed()
-        await self._turns.acquire()
-        self._turn = True
+        await self.turn()
+
+    async def turn(self) -> None:
+        """Wait for it, unless it has come already: the desk may have left, too, of a stream that was told to end."""
+        if not self._taken:
+            await self._turns.acquire()
+            self._taken += 1
 
     def left(self) -> None:
         """Its stream has ended, for whatever reason."""
-        if self._turn:
+        for _ in range(self._taken):
             self._turns.release()
 
 

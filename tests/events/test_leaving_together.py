@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from bff.events.streams import LEAVING
-from bff.facts.events import StreamEnded
+from bff.facts.events import ForceLogoutDelivered, StreamEnded
 from chaos.hotel.world import open_world
 
 DESKS = 5 * LEAVING
@@ -46,6 +46,26 @@ async def test_of_all_that_are_cut_in_one_moment_a_few_end_in_each_step_of_the_s
         assert 0 < steps.at_once <= LEAVING
         again = [await side.ear(desk, ear.last) for desk, ear in zip(desks, ears, strict=True)]
         assert [ear.data("hello")["resumed"] for ear in again] == [True] * DESKS
+
+
+async def test_of_all_that_are_logged_out_each_hears_it_at_once_and_then_a_few_end_in_each_step_f31(
+    autojump_clock, between
+):
+    async with open_world() as world, between(world) as side:
+        ears = [await side.ear(await world.desk()) for _ in range(DESKS)]
+        steps, began = Steps(world), len(world.facts)
+        trio.lowlevel.add_instrument(steps)
+        assert await side.push("force-logout") == 204
+        for ear in ears:
+            await ear.until(lambda _: False)
+        await trio.sleep(5)
+        trio.lowlevel.remove_instrument(steps)
+        assert steps.ended[-1] == DESKS
+        assert 0 < steps.at_once <= LEAVING
+        kinds = [type(fact) for fact in world.facts[began:]]
+        heard = [at for at, kind in enumerate(kinds) if kind is ForceLogoutDelivered]
+        assert len(heard) == DESKS
+        assert heard[-1] < kinds.index(StreamEnded)
 
 
 @pytest.mark.parametrize("kind", ["force-logout", "tenant-status"])
