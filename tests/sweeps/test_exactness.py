@@ -6,7 +6,7 @@ from chaos.hotel.sweeps import SWEEPS
 from chaos.sim.trace import KEPT, Trace, first_difference, keeping
 from chaos.sweep import sliced
 
-IN_MAKE_TEST, IN_SOAK = 3, 60
+IN_MAKE_TEST, IN_SOAK = 4, 60
 
 
 @pytest.mark.parametrize("cases", [IN_MAKE_TEST, pytest.param(IN_SOAK, marks=pytest.mark.soak)])
